@@ -1,0 +1,178 @@
+"""The OpenAPI 3.1 document: schemas from `schemas.py`, errors from `errors.py`."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+import sentiment
+from sentiment import errors
+from sentiment.api.schemas import LabelScore, Problem, Sentiment, TextItem
+from sentiment.errors import RequestError
+
+READING = (errors.MethodNotAllowed, errors.InternalError)
+CLASSIFYING = (
+    *READING,
+    errors.InvalidJson,
+    errors.InvalidEncoding,
+    errors.BodyIncomplete,
+    errors.BodyTooLarge,
+    errors.TextTooLong,
+    errors.UnsupportedMedia,
+    errors.InvalidInput,
+    errors.TextEmpty,
+    errors.InvalidUnicode,
+    errors.Overloaded,
+    errors.InferenceFailed,
+    errors.Unavailable,
+    errors.DeadlineExceeded,
+)
+
+ANSWER_HEADERS = {
+    "X-Request-Id": "The request's id: the client's own if it is well-formed, else a new one.",
+    "X-Model": "`name@revision` of the model that answered.",
+    "Server-Timing": "Milliseconds in the queue, in the tokenizer and in the model.",
+    "X-Truncated": "How many texts were longer than the model reads; absent if none.",
+}
+
+
+def error_classes() -> Iterator[type[RequestError]]:
+    """Yield every refusal that has a code, in the order of `errors.py`."""
+    for item in vars(errors).values():
+        if isinstance(item, type) and issubclass(item, RequestError) and hasattr(item, "code"):
+            yield item
+
+
+@cache
+def openapi_document() -> dict[str, Any]:
+    """Return the document; the same object every time."""
+    models = [TextItem, LabelScore, Sentiment, Problem]
+    _, definitions = models_json_schema(
+        [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
+    )
+    scores = _array(_ref("LabelScore"))
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Financial sentiment",
+            "version": sentiment.__version__,
+            "summary": "Labels and scores for financial texts, batched across requests.",
+        },
+        "paths": {
+            "/": {
+                "get": _reading("What this is and how to call it", "text/plain"),
+                "post": _classifying(
+                    "Classify texts",
+                    request={
+                        "oneOf": [
+                            _array(_ref("TextItem"), examples=[_examples()]),
+                            _array({"type": "string"}),
+                        ]
+                    },
+                    answer={"oneOf": [scores, _array(scores)]},
+                    failures=(*CLASSIFYING, errors.TooManyTexts),
+                    parameters=[
+                        {
+                            "name": "top_k",
+                            "in": "query",
+                            "description": "Answer each text with its best `top_k` labels, as "
+                            "an array. More than the model has gives all.",
+                            "schema": {"type": "integer", "minimum": 1},
+                        }
+                    ],
+                ),
+            },
+            "/analyze_sentiment": {
+                "post": _classifying(
+                    "Classify one text",
+                    request=_ref("TextItem"),
+                    answer=_ref("Sentiment"),
+                    failures=CLASSIFYING,
+                )
+            },
+            "/livez": {"get": _reading("Liveness", failures=(errors.Unavailable,))},
+            "/readyz": {"get": _reading("Readiness", failures=(errors.Unavailable,))},
+            "/info": {"get": _reading("Model, engine, limits, versions")},
+            "/metrics": {"get": _reading("Prometheus metrics", "text/plain")},
+            "/openapi.json": {"get": _reading("This document")},
+            "/docs": {"get": _reading("Swagger UI", "text/html")},
+        },
+        "components": {"schemas": definitions["$defs"]},
+    }
+
+
+def _examples() -> list[dict[str, str]]:
+    return [
+        {"text": "Stocks rallied and the British pound gained."},
+        {"text": "The economy showed significant growth."},
+    ]
+
+
+def _ref(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _array(items: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"type": "array", "items": items, **more}
+
+
+def _reading(
+    summary: str,
+    media_type: str = "application/json",
+    failures: Sequence[type[RequestError]] = (),
+) -> dict[str, Any]:
+    schema = {"type": "object" if media_type == "application/json" else "string"}
+    return {
+        "summary": summary,
+        "responses": {
+            "200": {"description": "OK", "content": {media_type: {"schema": schema}}},
+            **_problems((*READING, *failures)),
+        },
+    }
+
+
+def _classifying(
+    summary: str,
+    *,
+    request: dict[str, Any],
+    answer: dict[str, Any],
+    failures: Sequence[type[RequestError]],
+    parameters: Sequence[dict[str, Any]] = (),
+) -> dict[str, Any]:
+    request_id = {
+        "name": "X-Request-Id",
+        "in": "header",
+        "description": "Echoed and logged if it matches the pattern.",
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+    }
+    return {
+        "summary": summary,
+        "parameters": [request_id, *parameters],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": request}}},
+        "responses": {
+            "200": {
+                "description": "One answer for each text, in order",
+                "headers": {
+                    name: {"description": text, "schema": {"type": "string"}}
+                    for name, text in ANSWER_HEADERS.items()
+                },
+                "content": {"application/json": {"schema": answer}},
+            },
+            **_problems(failures),
+        },
+    }
+
+
+def _problems(failures: Sequence[type[RequestError]]) -> dict[str, Any]:
+    by_status: dict[int, list[type[RequestError]]] = defaultdict(list)
+    for failure in failures:
+        by_status[failure.status].append(failure)
+    return {
+        str(status): {
+            "description": "; ".join(f"`{each.code}`: {each.title}" for each in classes),
+            "content": {"application/problem+json": {"schema": _ref("Problem")}},
+        }
+        for status, classes in sorted(by_status.items())
+    }

@@ -1,0 +1,234 @@
+"""The routes. Each handler reads: parse, ask, answer."""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+from starlette.endpoints import HTTPEndpoint
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from sentiment.analyzer import Analyzer
+from sentiment.api.openapi import openapi_document
+from sentiment.api.responses import JSONBytes
+from sentiment.api.schemas import (
+    parse_text,
+    parse_texts,
+    parse_top_k,
+    render_predictions,
+    render_sentiment,
+)
+from sentiment.errors import BodyIncomplete, BodyTooLarge, NotFound, Unavailable, UnsupportedMedia
+from sentiment.metrics import Metrics
+from sentiment.predictions import Predictions
+from sentiment.settings import Settings
+
+STATIC_FOLDER = Path(__file__).parent / "static"
+
+HELP = """\
+Financial sentiment, batched.
+
+  curl -X POST -H "Content-Type: application/json" \\
+    -d '[{{"text": "The economy showed significant growth."}}]' {url}
+
+answers a label and a score for each text, in order: [{{"label": "positive", "score": 0.9}}]
+
+  POST /                   an array of {{"text": "..."}} or of strings; ?top_k=3 for every label
+  POST /analyze_sentiment  one {{"text": "..."}}
+  GET  /docs               every route, tried in the browser
+  GET  /info               model, limits, versions
+  GET  /livez /readyz      probes
+  GET  /metrics            Prometheus
+"""
+
+
+class Root(HTTPEndpoint):
+    """`/`: the main job, and a word of help for those who look."""
+
+    async def get(self, request: Request) -> Response:
+        host = request.headers.get("host", "localhost:8000")
+        return PlainTextResponse(HELP.format(url=f"http://{host}/"))
+
+    async def post(self, request: Request) -> Response:
+        top_k = parse_top_k(request.query_params.get("top_k"))
+        texts = parse_texts(await _read_json(request), _settings(request))
+        predictions = await _classify(request, texts)
+        body = render_predictions(predictions, top_k)
+        return JSONBytes(body, headers=_answer_headers(request, predictions))
+
+
+async def analyze_sentiment(request: Request) -> Response:
+    """`POST /analyze_sentiment`: one text, the flat answer."""
+    text = parse_text(await _read_json(request), _settings(request))
+    predictions = await _classify(request, [text])
+    return JSONBytes(render_sentiment(predictions), headers=_answer_headers(request, predictions))
+
+
+async def livez(request: Request) -> Response:
+    """Whether this process can still answer; if not, restart it."""
+    if not _analyzer(request).running:
+        raise Unavailable("the batcher has stopped")
+    return JSONResponse({"status": "ok"})
+
+
+async def readyz(request: Request) -> Response:
+    """Whether to send requests here. The port opens after warm-up, so alive is ready."""
+    return await livez(request)
+
+
+async def info(request: Request) -> Response:
+    """What is served, within which limits."""
+    analyzer, settings = _analyzer(request), _settings(request)
+    return JSONResponse(
+        {
+            "model": {
+                "name": analyzer.model.name,
+                "revision": analyzer.model.revision,
+                "architecture": analyzer.model.architecture,
+                "labels": analyzer.model.labels,
+                "max_tokens": analyzer.model.max_tokens,
+            },
+            "engine": {
+                "name": analyzer.engine.name,
+                "device": analyzer.engine.device,
+                "precision": analyzer.engine.precision,
+            },
+            "limits": settings.model_dump(
+                include={
+                    "max_body_bytes",
+                    "max_texts",
+                    "max_text_chars",
+                    "max_queue_tokens",
+                    "token_budget",
+                    "deadline_s",
+                }
+            ),
+            "versions": {
+                name: version(name) for name in ("torch", "transformers", "tokenizers", "starlette")
+            },
+        }
+    )
+
+
+async def metrics(request: Request) -> Response:
+    """Prometheus' text format."""
+    served: Metrics = request.app.state.metrics
+    return Response(served.exposition(), media_type=served.content_type)
+
+
+async def openapi(request: Request) -> Response:
+    """The OpenAPI 3.1 document."""
+    return JSONResponse(openapi_document())
+
+
+async def docs(request: Request) -> Response:
+    """Swagger UI."""
+    return FileResponse(STATIC_FOLDER / "docs.html")
+
+
+async def docs_file(request: Request) -> Response:
+    """One of Swagger UI's files, from the installed package: no CDN."""
+    path = DOCS_FILES.get(request.path_params["file"])
+    if path is None:
+        raise NotFound("no such file")
+    return FileResponse(path)
+
+
+def _swagger_ui_folder() -> Path:
+    spec = find_spec("swagger_ui")  # found, not imported: only its files are wanted
+    if spec is None or spec.origin is None:
+        raise RuntimeError("swagger-ui-py is not installed: pip install -r requirements.txt")
+    return Path(spec.origin).parent / "static"
+
+
+DOCS_FILES: Mapping[str, Path] = {
+    "docs.js": STATIC_FOLDER / "docs.js",
+    "swagger-ui.css": _swagger_ui_folder() / "swagger-ui.css",
+    "swagger-ui-bundle.js": _swagger_ui_folder() / "swagger-ui-bundle.js",
+    "favicon.png": _swagger_ui_folder() / "favicon-32x32.png",
+}
+
+ROUTES = (
+    Route("/", Root),
+    Route("/analyze_sentiment", analyze_sentiment, methods=["POST"]),
+    Route("/livez", livez),
+    Route("/readyz", readyz),
+    Route("/info", info),
+    Route("/metrics", metrics),
+    Route("/openapi.json", openapi),
+    Route("/docs", docs),
+    Route("/docs/{file}", docs_file),
+)
+
+
+async def _classify(request: Request, texts: list[str]) -> Predictions:
+    request.state.log_fields["texts"] = len(texts)
+    return await _analyzer(request).classify(texts)
+
+
+def _answer_headers(request: Request, predictions: Predictions) -> dict[str, str]:
+    timing = predictions.timing
+    headers = {
+        "Cache-Control": "no-store",
+        "X-Model": _analyzer(request).model.reference,
+        "Server-Timing": (
+            f"queue;dur={timing.queue_s * 1000:.2f}, "
+            f"tokenize;dur={timing.tokenize_s * 1000:.2f}, "
+            f"infer;dur={timing.infer_s * 1000:.2f}"
+        ),
+    }
+    if truncated := predictions.truncated_count:
+        headers["X-Truncated"] = str(truncated)
+    return headers
+
+
+async def _read_json(request: Request) -> bytes:
+    """Return the body, refusing one that is too large before reading it.
+
+    Raises:
+        UnsupportedMedia: declared as something other than JSON.
+        BodyTooLarge: by its declared length, or as soon as more than the limit has come.
+        BodyIncomplete: the client hung up.
+    """
+    _require_json(request)
+    limit = _settings(request).max_body_bytes
+    declared = request.headers.get("content-length", "0")
+    body = bytearray()
+    try:
+        if int(declared) <= limit:
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    break
+            else:
+                return bytes(body)
+    except ClientDisconnect as error:
+        raise BodyIncomplete("the client closed the connection") from error
+    raise BodyTooLarge(f"more than {limit} bytes")
+
+
+def _require_json(request: Request) -> None:
+    declared = request.headers.get("content-type", "")
+    media_type, _, parameters = declared.lower().partition(";")
+    charset = parameters.strip().removeprefix("charset=").strip('"')
+    if media_type.strip() == "application/json" and charset in ("", "utf-8", "utf8"):
+        return
+    # `curl -d` says "form" unless told otherwise, and means JSON here. A browser says it too,
+    # for a form on any website, but adds where from: that is refused.
+    if media_type.strip() == "application/x-www-form-urlencoded" and not (
+        "origin" in request.headers or "sec-fetch-site" in request.headers
+    ):
+        return
+    raise UnsupportedMedia("expected Content-Type: application/json, in UTF-8")
+
+
+def _analyzer(request: Request) -> Analyzer:
+    analyzer: Analyzer = request.state.analyzer
+    return analyzer
+
+
+def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings

@@ -1,0 +1,154 @@
+"""The command line: `python -m sentiment serve | train | evaluate`.
+
+Every failure that has a name ends in one line on standard error and an exit code:
+2 settings or usage, 3 model, 4 data.
+"""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from sentiment.errors import DataError, ModelError, SentimentError, SettingsError
+
+EXIT_CODES: dict[type[SentimentError], int] = {SettingsError: 2, ModelError: 3, DataError: 4}
+
+app = typer.Typer(
+    help="Financial sentiment: serve a model, train one, evaluate it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+DataFiles = Annotated[
+    list[Path],
+    typer.Option(
+        help="Labelled texts: Financial PhraseBank as published (.txt), or .csv with a text or "
+        "sentence column and a label or positive, negative, neutral. May be given several "
+        "times; of a text that occurs twice the first row counts."
+    ),
+]
+HeldOut = Annotated[
+    float, typer.Option(min=0.01, max=0.4, help="Share of the texts for each of validation, test.")
+]
+
+
+def main() -> None:
+    """Run the command line; the one place where an error becomes an exit code."""
+    try:
+        app()
+    except SentimentError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(EXIT_CODES.get(type(error), 1))
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+) -> None:
+    """Start the server. Settings come from SENTIMENT_* variables: see docs/settings.md."""
+    import uvicorn
+
+    from sentiment.api.app import create_app
+    from sentiment.logs import configure_logging
+    from sentiment.settings import Settings
+
+    settings = Settings.from_env()
+    configure_logging(settings.log_level)
+    uvicorn.run(
+        create_app(settings),
+        host=host,
+        port=port,
+        http="httptools",
+        log_config=None,  # ours is in place
+        access_log=False,  # ours knows the route and the texts, and no client's path
+        server_header=False,
+        timeout_graceful_shutdown=30,  # without a bound one half-sent body holds it for ever
+    )
+
+
+@app.command()
+def train(
+    data: DataFiles,
+    base: Annotated[Path, typer.Option(help="Folder of the model to start from.")],
+    output: Annotated[Path, typer.Option(help="Folder to write the model to.")],
+    base_sha256: Annotated[
+        str | None, typer.Option(help="Refuse a base whose weights have another digest.")
+    ] = None,
+    epochs: Annotated[float, typer.Option(min=0.01)] = 3,
+    learning_rate: Annotated[float, typer.Option(min=0)] = 2e-5,
+    batch_texts: Annotated[int, typer.Option(min=1)] = 16,
+    warmup_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the steps until the peak rate.")
+    ] = 0.1,
+    weight_decay: Annotated[float, typer.Option(min=0)] = 0.01,
+    label_smoothing: Annotated[
+        float, typer.Option(min=0, max=1, help="For annotators' labels; not for a teacher's.")
+    ] = 0.0,
+    max_tokens: Annotated[int, typer.Option(min=8, max=512, help="Cut longer texts.")] = 128,
+    held_out: HeldOut = 0.1,
+    bf16: Annotated[bool, typer.Option(help="Autocast to bfloat16.")] = False,
+    seed: int = 7,
+) -> None:
+    """Fine-tune a model on labelled texts and evaluate it on held-out ones."""
+    _log_to_terminal()
+    _need_training_libraries()
+    from sentiment.training.datasets import read_examples
+    from sentiment.training.splits import split_examples
+    from sentiment.training.trainer import Recipe, weights_sha256
+    from sentiment.training.trainer import train as train_model
+
+    if base_sha256 and (found := weights_sha256(base)) != base_sha256:
+        raise ModelError(f"{base}: the weights have SHA-256 {found}, not {base_sha256}")
+    recipe = Recipe(
+        epochs=epochs,
+        learning_rate=learning_rate,
+        batch_texts=batch_texts,
+        warmup_share=warmup_share,
+        weight_decay=weight_decay,
+        label_smoothing=label_smoothing,
+        max_tokens=max_tokens,
+        bf16=bf16,
+        seed=seed,
+    )
+    dataset = read_examples(data)
+    split = split_examples(dataset.examples, held_out=held_out)
+    train_model(base=base, dataset=dataset, split=split, recipe=recipe, output=output)
+    evaluate(str(output), data=data, output=output / "evaluation.json", held_out=held_out)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="As SENTIMENT_MODEL: Hub name, folder, compact.")],
+    data: DataFiles,
+    output: Annotated[Path | None, typer.Option(help="Write the JSON here too.")] = None,
+    held_out: HeldOut = 0.1,
+) -> None:
+    """Measure a model on the held-out part of labelled texts, with the serving engine."""
+    _log_to_terminal()
+    _need_training_libraries()
+    from sentiment.training.evaluation import evaluate_model
+
+    report = json.dumps(evaluate_model(model, data, held_out=held_out), indent=2)
+    if output is not None:
+        output.write_text(report + "\n")
+    print(report)
+
+
+def _log_to_terminal() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+
+
+def _need_training_libraries() -> None:
+    from importlib.util import find_spec
+
+    if missing := [name for name in ("accelerate", "sklearn") if find_spec(name) is None]:
+        _fail(f"{', '.join(missing)} not installed: pip install -r requirements-train.txt")
+
+
+def _fail(message: str) -> NoReturn:
+    raise SettingsError(message)

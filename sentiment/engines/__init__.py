@@ -1,0 +1,77 @@
+"""One loaded model on one device, behind one protocol.
+
+`packed` runs BERT without a padding token and is imported without transformers; `padded`
+runs any Hugging Face sequence classifier and is the reference. Both answer the same numbers.
+"""
+
+import logging
+from importlib import import_module
+from typing import Protocol, TypeVar
+
+from sentiment.engines.batches import PackedBatch, PaddedBatch
+from sentiment.errors import ModelError
+from sentiment.models import ModelFiles
+from sentiment.predictions import Logits
+
+__all__ = ["ENGINES", "AnyEngine", "Engine", "open_engine"]
+
+log = logging.getLogger(__name__)
+
+B = TypeVar("B", PackedBatch, PaddedBatch)
+
+ENGINES = {
+    "packed": "sentiment.engines.packed:PackedEngine",
+    "padded": "sentiment.engines.padded:PaddedEngine",
+}
+"""Name of an engine -> where it is imported from, once it is wanted."""
+
+
+class Engine(Protocol[B]):
+    """One loaded model on one device. Knows token ids, never text or HTTP."""
+
+    name: str
+    """Key of `ENGINES`."""
+    device: str
+    """Where it runs, such as `cpu` or `cuda:0`."""
+    precision: str
+    """Of its arithmetic, such as `fp32`."""
+    batch_type: type[B]
+    """How it wants encodings laid out; `batch_type.collate` makes one."""
+
+    def infer(self, batch: B) -> Logits:
+        """Classify one batch. Called from one thread, never twice at once.
+
+        Returns:
+            Logits `float32 [texts, labels]`: rows as in the batch, columns as the labels.
+
+        Raises:
+            Exception: the forward pass failed; the engine is still usable.
+        """
+        ...
+
+
+AnyEngine = Engine[PackedBatch] | Engine[PaddedBatch]
+
+
+def open_engine(model: ModelFiles, *, engine: str, device: str, threads: int) -> AnyEngine:
+    """Load `model` into the engine named `engine`; `auto` chooses by architecture.
+
+    Raises:
+        ModelError: the weights cannot be read, or do not fit the engine.
+    """
+    if engine == "auto":
+        engine = "packed" if model.architecture == "bert" else "padded"
+    module, _, attribute = ENGINES[engine].partition(":")
+    try:
+        opened: AnyEngine = getattr(import_module(module), attribute).open(
+            model, device=device, threads=threads
+        )
+    except ModelError:
+        raise
+    except Exception as error:
+        # torch, safetensors, pickle and transformers each report a damaged file their own way.
+        log.debug("engine failed to open", exc_info=True)
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(f"{model.weights}: cannot be loaded: {reason}") from error
+    log.info("engine ready", extra={"engine": opened.name, "device": opened.device})
+    return opened

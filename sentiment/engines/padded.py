@@ -1,0 +1,56 @@
+"""Any Hugging Face sequence classifier, padded, through `transformers`: the reference."""
+
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+import transformers
+
+from sentiment.engines.batches import PaddedBatch
+from sentiment.engines.packed import torch_device
+from sentiment.errors import ModelError
+from sentiment.models import ModelFiles
+from sentiment.predictions import Logits
+
+
+class PaddedEngine:
+    """A `transformers` model behind the `Engine` protocol."""
+
+    name: ClassVar[str] = "padded"
+    precision: ClassVar[str] = "fp32"
+    batch_type: ClassVar[type[PaddedBatch]] = PaddedBatch
+
+    def __init__(self, model: Any, device: torch.device) -> None:
+        self.model = model.to(device).eval()
+        self.device = str(device)
+
+    @classmethod
+    def open(cls, model: ModelFiles, *, device: str, threads: int) -> Self:
+        """Load the model in fp32 and move it to `device`.
+
+        Raises:
+            ModelError: weights are missing; `transformers` alone would make them up.
+        """
+        torch.set_num_threads(threads)
+        transformers.logging.set_verbosity_error()
+        transformers.logging.disable_progress_bar()
+        loaded, report = transformers.AutoModelForSequenceClassification.from_pretrained(
+            model.folder,
+            dtype=torch.float32,
+            use_safetensors=model.weights.suffix == ".safetensors",
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+        if missing := sorted(report["missing_keys"]):
+            raise ModelError(f"{model.weights}: no tensor {missing[0]}")
+        return cls(loaded, torch_device(device))
+
+    def infer(self, batch: PaddedBatch) -> Logits:
+        """Classify one batch; see `Engine.infer`."""
+        with torch.inference_mode():
+            output = self.model(
+                input_ids=torch.from_numpy(batch.ids).to(self.device),
+                attention_mask=torch.from_numpy(batch.mask).to(self.device),
+            )
+        return np.asarray(output.logits.float().cpu().numpy(), dtype=np.float32)

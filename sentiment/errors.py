@@ -1,0 +1,188 @@
+"""Everything that can go wrong, in one tree.
+
+SentimentError
+├── RequestError                what a client is told; each has a status and a code
+│   ├── InvalidJson         400 invalid-json      the body is not JSON (NaN is not JSON)
+│   ├── InvalidEncoding     400 invalid-encoding  the body is not UTF-8
+│   ├── BodyIncomplete      400 body-incomplete   the client hung up before the body's end
+│   ├── NotFound            404 not-found         no such route
+│   ├── MethodNotAllowed    405 method-not-allowed
+│   ├── PayloadTooLarge     413
+│   │   ├── BodyTooLarge        body-too-large
+│   │   ├── TooManyTexts        too-many-texts
+│   │   └── TextTooLong         text-too-long
+│   ├── UnsupportedMedia    415 media-type        the body is not declared as JSON
+│   ├── InvalidInput        422 validation        items are wrong; each is named
+│   │   ├── TextEmpty           text-empty        nothing visible to classify
+│   │   └── InvalidUnicode      invalid-unicode   a lone surrogate
+│   ├── Overloaded          429 overloaded        the queue is full; retry later
+│   ├── InternalError       500 internal          a defect of ours
+│   ├── InferenceFailed     500 inference-failed  a forward pass failed
+│   ├── Unavailable         503 unavailable       the batcher does not run
+│   └── DeadlineExceeded    504 deadline-exceeded no answer within the deadline
+├── SettingsError                a setting is unknown or wrong          exit code 2
+├── ModelError                   the model cannot be had or loaded      exit code 3
+└── DataError                    a data file cannot be used             exit code 4
+
+A message never contains a client's text: messages reach logs and other people's screens.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class SentimentError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemError:
+    """One wrong item of a request.
+
+    `pointer` is an RFC 6901 JSON Pointer into the body (`""` is the body itself), or
+    `None` when the query string is at fault; then `parameter` names what.
+    """
+
+    code: str
+    detail: str
+    pointer: str | None = None
+    parameter: str | None = None
+
+
+class RequestError(SentimentError):
+    """A refusal that a client can read: maps to one RFC 9457 problem document."""
+
+    status: ClassVar[int]
+    code: ClassVar[str]
+    title: ClassVar[str]
+    closes_connection: ClassVar[bool] = False
+    """The rest of the body is not worth reading: the answer ends the connection."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers that belong to this refusal, such as `Retry-After`."""
+        return {}
+
+
+class InvalidJson(RequestError):
+    status, code, title = 400, "invalid-json", "The body is not valid JSON"
+
+
+class InvalidEncoding(RequestError):
+    status, code, title = 400, "invalid-encoding", "The body is not UTF-8"
+
+
+class BodyIncomplete(RequestError):
+    status, code, title = 400, "body-incomplete", "The connection closed inside the body"
+    closes_connection = True
+
+
+class NotFound(RequestError):
+    status, code, title = 404, "not-found", "No such route"
+
+
+class MethodNotAllowed(RequestError):
+    status, code, title = 405, "method-not-allowed", "The route does not know this method"
+
+    def __init__(self, detail: str, *, allow: str) -> None:
+        super().__init__(detail)
+        self.allow = allow
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Allow": self.allow}
+
+
+class PayloadTooLarge(RequestError):
+    status = 413
+
+
+class BodyTooLarge(PayloadTooLarge):
+    code, title = "body-too-large", "The body is too large"
+    closes_connection = True
+
+
+class TooManyTexts(PayloadTooLarge):
+    code, title = "too-many-texts", "The request holds too many texts"
+
+
+class TextTooLong(PayloadTooLarge):
+    code, title = "text-too-long", "A text is too long"
+
+    def __init__(self, detail: str, errors: Sequence[ItemError]) -> None:
+        super().__init__(detail)
+        self.errors = errors
+
+
+class UnsupportedMedia(RequestError):
+    status, code, title = 415, "media-type", "The body must be declared as JSON"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Accept-Post": "application/json"}
+
+
+class InvalidInput(RequestError):
+    status, code, title = 422, "validation", "Request failed validation"
+
+    def __init__(self, detail: str, errors: Sequence[ItemError]) -> None:
+        super().__init__(detail)
+        self.errors = errors
+
+
+class TextEmpty(InvalidInput):
+    code, title = "text-empty", "A text has nothing visible to classify"
+
+
+class InvalidUnicode(InvalidInput):
+    code, title = "invalid-unicode", "A text is not valid Unicode"
+
+
+class Overloaded(RequestError):
+    status, code, title = 429, "overloaded", "The queue is full"
+
+    def __init__(self, detail: str, *, retry_after_s: float) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+    @property
+    def headers(self) -> dict[str, str]:
+        # Retry-After counts whole seconds; less than one would mean "at once".
+        return {"Retry-After": str(max(1, round(self.retry_after_s)))}
+
+
+class InternalError(RequestError):
+    status, code, title = 500, "internal", "Internal error"
+
+
+class InferenceFailed(RequestError):
+    status, code, title = 500, "inference-failed", "The model failed on this request"
+
+
+class Unavailable(RequestError):
+    status, code, title = 503, "unavailable", "The server cannot answer now"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "1"}
+
+
+class DeadlineExceeded(RequestError):
+    status, code, title = 504, "deadline-exceeded", "No answer within the deadline"
+
+
+class SettingsError(SentimentError):
+    """A setting is unknown or has an impossible value; the server does not start."""
+
+
+class ModelError(SentimentError):
+    """The model cannot be had, or what lies there cannot be served."""
+
+
+class DataError(SentimentError):
+    """A data file cannot be read as labelled texts; the message names file and line."""

@@ -1,0 +1,83 @@
+"""Every Prometheus metric in one place: name, unit, buckets, help.
+
+A `Metrics` owns its registry, so that two servers in one process (tests) do not mix.
+"""
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+LATENCY_S = (
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60,
+)  # fmt: skip
+POWERS_OF_TWO = tuple(2**exponent for exponent in range(13))  # 1 .. 4096
+BATCH_TOKENS = tuple(2**exponent for exponent in range(3, 15))  # 8 .. 16384
+TENTHS = tuple(tenth / 10 for tenth in range(10))
+
+
+class Metrics:
+    """The server's metrics; every name begins with `sentiment_`."""
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self.requests = self._counter(
+            "requests", "Requests answered, by route and HTTP status.", "route", "status"
+        )
+        self.request_seconds = self._histogram(
+            "request_seconds", "From the request's head to the answer's end.", LATENCY_S, "route"
+        )
+        self.rejected = self._counter(
+            "rejected", "Requests refused, by the error's code.", "reason"
+        )
+        self.texts = self._counter("texts", "Texts classified, by label.", "label")
+        self.truncated = self._counter("truncated", "Texts longer than the model reads.")
+        self.tokenize_seconds = self._histogram(
+            "tokenize_seconds", "Tokenising one request, waiting for a thread included.", LATENCY_S
+        )
+        self.queue_seconds = self._histogram(
+            "queue_seconds", "From a request's admission to the start of its batch.", LATENCY_S
+        )
+        self.infer_seconds = self._histogram("infer_seconds", "One forward pass.", LATENCY_S)
+        self.batch_texts = self._histogram("batch_texts", "Texts in one batch.", POWERS_OF_TWO)
+        self.batch_tokens = self._histogram(
+            "batch_tokens", "Tokens in one batch, padding aside.", BATCH_TOKENS
+        )
+        self.padding_ratio = self._histogram(
+            "padding_ratio", "Share of a batch's computed tokens that is padding.", TENTHS
+        )
+        self.queue_texts = self._gauge("queue_texts", "Texts that wait for a batch.")
+        self.queue_tokens = self._gauge("queue_tokens", "Tokens that wait for a batch.")
+        self.model = self._gauge(
+            "model_info", "1; the labels say what is served.",
+            "name", "revision", "engine", "precision",
+        )  # fmt: skip
+
+    def exposition(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
+        return Counter(f"sentiment_{name}", help_text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, help_text: str, *labels: str) -> Gauge:
+        return Gauge(f"sentiment_{name}", help_text, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, help_text: str, buckets: tuple[float, ...], *labels: str
+    ) -> Histogram:
+        return Histogram(
+            f"sentiment_{name}", help_text, labels, buckets=buckets, registry=self.registry
+        )

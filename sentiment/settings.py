@@ -1,0 +1,112 @@
+"""Every setting of the server: read once from `SENTIMENT_*`, checked at start, then frozen."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import pydantic
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from sentiment.errors import SettingsError
+
+ENV_PREFIX = "SENTIMENT_"
+
+Auto = Literal["auto"]
+
+
+class Settings(BaseSettings):
+    """The server's settings; each is the environment variable `SENTIMENT_<NAME>`.
+
+    Raises:
+        SettingsError: from `from_env`, when a name is unknown or a value impossible.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid")
+
+    model: str = "auto"
+    """Hub name with optional `@revision`, a local folder, `compact` (bundled), or `auto`:
+    ProsusAI/finbert where it can be had, else `compact`."""
+
+    engine: Literal["auto", "packed", "padded"] = "auto"
+    """`packed` runs BERT without padding; `padded` runs any sequence classifier through
+    transformers. `auto` takes `packed` where the model is a BERT."""
+
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    """`cpu`, `cuda`, `cuda:1`; `auto` takes a GPU where there is one."""
+
+    threads: Auto | Annotated[int, Field(ge=1)] = "auto"
+    """Threads of one forward pass on a CPU; `auto` is the number of usable cores."""
+
+    token_budget: int = Field(1024, ge=1)
+    """Most tokens in one forward pass, padding included where the engine pads. A text with
+    more tokens still runs, alone. 512 to 1024 is best on CPUs: larger falls out of cache."""
+
+    max_queue_tokens: int = Field(65_536, ge=1)
+    """Tokens that may wait ahead of a request before it is refused with 429. A request's
+    own tokens do not count: an idle server takes any request within the other limits."""
+
+    deadline_s: float = Field(60, gt=0)
+    """How long a request may take, queueing included, before it is answered 504."""
+
+    max_body_bytes: int = Field(4 * 2**20, ge=1)
+    """Largest request body."""
+
+    max_texts: int = Field(4096, ge=1)
+    """Most texts in one request."""
+
+    max_text_chars: int = Field(20_000, ge=1)
+    """Longest text. A tokenizer reads a whole text before it truncates, so this limit is
+    what bounds its work."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe log line that is written."""
+
+    @classmethod
+    def from_env(cls) -> Self:
+        """Read the settings from the environment.
+
+        Raises:
+            SettingsError: names every wrong setting and says what would be right.
+        """
+        given = {
+            name.upper(): value
+            for name, value in os.environ.items()
+            if name.upper().startswith(ENV_PREFIX)
+        }
+        known = [ENV_PREFIX + name.upper() for name in cls.model_fields]
+        if unknown := sorted(given.keys() - known):
+            # A typo must not pass for the default.
+            raise SettingsError(
+                f"unknown setting {', '.join(unknown)}; known are {', '.join(known)}"
+            )
+        try:
+            return cls()
+        except pydantic.ValidationError as error:
+            messages = {}
+            for item in error.errors():
+                name = ENV_PREFIX + str(item["loc"][0]).upper()
+                messages.setdefault(f"{name}={given[name]!r}", item["msg"])
+            raise SettingsError(
+                "; ".join(f"{setting}: {message}" for setting, message in messages.items())
+            ) from error
+
+    @property
+    def thread_count(self) -> int:
+        """Threads of one forward pass, with `auto` resolved for this process."""
+        return usable_cores() if self.threads == "auto" else self.threads
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use: affinity and cgroup quota considered."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(cores or 1, _cgroup_cores()))
+
+
+def _cgroup_cores(cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Return the cgroup v2 CPU quota in whole cores; a container's limit shows only there."""
+    try:
+        quota, period = cpu_max.read_text().split()
+    except (OSError, ValueError):
+        return 2**31
+    return 2**31 if quota == "max" else max(1, int(quota) // int(period))

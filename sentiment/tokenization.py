@@ -1,0 +1,182 @@
+"""Texts become token ids, on threads of their own.
+
+Knows nothing of engines or requests. Truncation is set once for each tokenizer and padding
+is off: batches are laid out by `engines.batches`, and a fast tokenizer whose truncation is
+passed with each call is not thread-safe ("Already borrowed").
+"""
+
+import asyncio
+import json
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import AddedToken, Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.processors import BertProcessing
+
+from sentiment.errors import ModelError
+
+TokenIds = npt.NDArray[np.int64]
+
+CHUNK_TEXTS = 256
+"""Texts that one thread takes at a time, so that a request of thousands uses every thread
+and a single text waits for one chunk at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encodings:
+    """The token ids of one request's texts, in order."""
+
+    ids: list[TokenIds]
+    """For each text `int64 [tokens]`: special tokens included, truncated, not padded."""
+
+    truncated: npt.NDArray[np.bool_]
+    """`[texts]`: the text had more tokens than the model reads."""
+
+
+class Tokenization:
+    """A pool of threads, each with its own tokenizer."""
+
+    def __init__(self, tokenizer: Tokenizer, *, max_tokens: int, threads: int) -> None:
+        """Take over `tokenizer`'s vocabulary and rules, not its truncation and padding.
+
+        Args:
+            max_tokens: what the model reads of a text, special tokens included.
+            threads: size of the pool.
+        """
+        self.max_tokens = max_tokens
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(max_tokens)
+        self._serialized = tokenizer.to_str()
+        self._local = threading.local()
+        self._pool = ThreadPoolExecutor(
+            threads, thread_name_prefix="tokenize", initializer=self._start_thread
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    async def encode(self, texts: Sequence[str]) -> Encodings:
+        """Tokenise `texts` without holding up the event loop."""
+        loop = asyncio.get_running_loop()
+        chunks = [
+            loop.run_in_executor(self._pool, self._encode_chunk, texts[start : start + CHUNK_TEXTS])
+            for start in range(0, len(texts), CHUNK_TEXTS)
+        ]
+        return _joined(await asyncio.gather(*chunks))
+
+    def encode_now(self, texts: Sequence[str]) -> Encodings:
+        """Tokenise `texts` for a caller without an event loop."""
+        return self._pool.submit(self._encode_chunk, texts).result()
+
+    def _start_thread(self) -> None:
+        self._local.tokenizer = Tokenizer.from_str(self._serialized)
+
+    def _encode_chunk(self, texts: Sequence[str]) -> Encodings:
+        # `fast` leaves out character offsets, which nobody here reads.
+        encodings = self._local.tokenizer.encode_batch_fast(list(texts))
+        return Encodings(
+            ids=[np.array(encoding.ids, dtype=np.int64) for encoding in encodings],
+            truncated=np.array([bool(encoding.overflowing) for encoding in encodings], dtype=bool),
+        )
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Load `tokenizer.json`, or build BERT's tokenizer from `vocab.txt`.
+
+    Raises:
+        ModelError: neither file is there, or it cannot be read.
+    """
+    path = folder / "tokenizer.json"
+    try:
+        if path.is_file():
+            return Tokenizer.from_file(str(path))
+        path = folder / "vocab.txt"
+        if path.is_file():
+            return _bert_tokenizer(path, read_tokenizer_config(folder))
+    except Exception as error:  # the tokenizers library raises bare Exception
+        raise ModelError(f"{path}: not a tokenizer file: {error}") from error
+    raise ModelError(f"{folder}: neither tokenizer.json nor vocab.txt lies there")
+
+
+def read_tokenizer_config(folder: Path) -> dict[str, Any]:
+    """Return `tokenizer_config.json`, or `{}` where there is none.
+
+    Raises:
+        ModelError: the file is not a JSON object.
+    """
+    path = folder / "tokenizer_config.json"
+    if not path.is_file():
+        return {}
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{path}: not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise ModelError(f"{path}: expected a JSON object")
+    return config
+
+
+def _bert_tokenizer(vocab_path: Path, config: dict[str, Any]) -> Tokenizer:
+    """Build what `transformers.BertTokenizer` builds from the same two files."""
+    vocab = WordPiece.read_file(str(vocab_path))
+    special = {
+        role: _content(config.get(f"{role}_token", default))
+        for role, default in (
+            ("unk", "[UNK]"),
+            ("sep", "[SEP]"),
+            ("pad", "[PAD]"),
+            ("cls", "[CLS]"),
+            ("mask", "[MASK]"),
+        )
+    }
+    if missing := [token for token in special.values() if token not in vocab]:
+        raise ModelError(f"{vocab_path}: no {', '.join(missing)} in the vocabulary")
+    tokenizer = Tokenizer(
+        WordPiece(vocab, unk_token=special["unk"], max_input_chars_per_word=100)
+    )
+    tokenizer.normalizer = BertNormalizer(
+        clean_text=True,
+        handle_chinese_chars=config.get("tokenize_chinese_chars", True),
+        strip_accents=config.get("strip_accents"),
+        lowercase=config.get("do_lower_case", True),
+    )
+    tokenizer.pre_tokenizer = BertPreTokenizer()
+    tokenizer.post_processor = BertProcessing(
+        (special["sep"], vocab[special["sep"]]), (special["cls"], vocab[special["cls"]])
+    )
+    tokenizer.add_special_tokens(
+        [AddedToken(token, normalized=False, special=True) for token in special.values()]
+    )
+    return tokenizer
+
+
+def _content(token: str | dict[str, Any]) -> str:
+    """Return a special token's text; older files write it as an object."""
+    return token if isinstance(token, str) else str(token["content"])
+
+
+def _joined(chunks: Sequence[Encodings]) -> Encodings:
+    if len(chunks) == 1:
+        return chunks[0]
+    return Encodings(
+        ids=[ids for chunk in chunks for ids in chunk.ids],
+        truncated=np.concatenate([chunk.truncated for chunk in chunks] or [np.zeros(0, bool)]),
+    )

@@ -1,0 +1,247 @@
+"""Fine-tuning: a base encoder and labelled texts become a model folder that the server loads.
+
+Built on `transformers.Trainer`. What is ours is the target (a distribution, so annotators'
+labels and a teacher's probabilities train side by side), the split, and the folder written:
+fp16 safetensors, a clean tokenizer, and `training.json`, which says how it came about.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from sklearn.metrics import accuracy_score, f1_score
+from tokenizers import Tokenizer
+
+from sentiment.errors import DataError, ModelError
+from sentiment.predictions import LABELS
+from sentiment.training.datasets import Dataset, Example
+from sentiment.training.splits import Split
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How to train. The defaults are BERT's classic fine-tuning recipe."""
+
+    epochs: float = 3
+    learning_rate: float = 2e-5
+    batch_texts: int = 16
+    warmup_share: float = 0.1
+    """Share of the steps in which the learning rate rises to its peak, before it falls
+    linearly to zero."""
+    weight_decay: float = 0.01
+    label_smoothing: float = 0.0
+    """Share of an annotator's label that is spread over all labels. A teacher's
+    probabilities are used as they are."""
+    max_tokens: int = 128
+    """Longer texts are cut for training only. One sentence of PhraseBank is longer."""
+    bf16: bool = False
+    """Autocast to bfloat16: three times as fast where the processor has it."""
+    seed: int = 7
+
+
+def train(
+    *, base: Path, dataset: Dataset, split: Split, recipe: Recipe, output: Path
+) -> dict[str, Any]:
+    """Fine-tune the encoder in folder `base` and write the model to folder `output`.
+
+    Returns:
+        What `training.json` holds: recipe, data digests, versions, a row of figures per epoch.
+
+    Raises:
+        ModelError: `base` holds no model that can be fine-tuned.
+        DataError: nothing to train on.
+    """
+    if not split.train:
+        raise DataError("the training part of the data is empty")
+    transformers.set_seed(recipe.seed)
+    tokenizer = _load_tokenizer(base, recipe.max_tokens)
+    model = _load_classifier(base)
+    trainer = transformers.Trainer(
+        model=model,
+        args=_arguments(recipe, output, steps_per_epoch=len(split.train) / recipe.batch_texts),
+        train_dataset=_features(split.train, tokenizer, recipe.label_smoothing),
+        eval_dataset=_features(split.validation, tokenizer),
+        data_collator=_Collator(pad_id=model.config.pad_token_id or 0),
+        compute_loss_func=_soft_cross_entropy,
+        compute_metrics=_validation_metrics,
+        callbacks=[_EpochLine()],
+    )
+    trainer.remove_callback(transformers.PrinterCallback)
+    trainer.train()
+    record = {
+        "base": {"name": base.name, "weights_sha256": weights_sha256(base)},
+        "recipe": asdict(recipe),
+        "data": {
+            "files_sha256": dataset.sha256,
+            "rows": dataset.rows,
+            "duplicates_merged": dataset.duplicates,
+            "label_conflicts": dataset.conflicts,
+            "reserved_left_out": dataset.reserved,
+            "train": len(split.train),
+            "validation": len(split.validation),
+            "test": len(split.test),
+        },
+        "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers")},
+        "epochs": [entry for entry in trainer.state.log_history if "eval_loss" in entry],
+    }
+    _write_model(model, base, output, record)
+    return record
+
+
+def weights_sha256(folder: Path) -> str:
+    """Return the SHA-256 of a model folder's weights file.
+
+    Raises:
+        ModelError: the folder has no weights.
+    """
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        if (folder / name).is_file():
+            with (folder / name).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+    raise ModelError(f"{folder}: neither model.safetensors nor pytorch_model.bin lies there")
+
+
+def _load_classifier(base: Path) -> Any:
+    try:
+        return transformers.AutoModelForSequenceClassification.from_pretrained(
+            base,
+            num_labels=len(LABELS),
+            id2label=dict(enumerate(LABELS)),
+            label2id={label: index for index, label in enumerate(LABELS)},
+            dtype=torch.float32,
+            local_files_only=True,
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{base}: cannot be fine-tuned: {error}") from error
+
+
+def _load_tokenizer(base: Path, max_tokens: int) -> Tokenizer:
+    path = base / "tokenizer.json"
+    if not path.is_file():
+        raise ModelError(f"{base}: no tokenizer.json lies there")
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(max_tokens)
+    return tokenizer
+
+
+def _features(
+    examples: Sequence[Example], tokenizer: Tokenizer, label_smoothing: float = 0.0
+) -> list[dict[str, Any]]:
+    """Return `input_ids`, `length` and a target distribution for each example."""
+    encodings = tokenizer.encode_batch_fast([example.text for example in examples])
+    features = []
+    for example, encoding in zip(examples, encodings, strict=True):
+        target = np.asarray(example.target, dtype=np.float32)
+        if not example.soft:
+            target = target * (1 - label_smoothing) + label_smoothing / len(LABELS)
+        features.append(
+            {"input_ids": encoding.ids, "length": len(encoding.ids), "labels": target}
+        )
+    return features
+
+
+@dataclass(frozen=True, slots=True)
+class _Collator:
+    """Pad a batch to its longest text."""
+
+    pad_id: int
+
+    def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        width = max(feature["length"] for feature in features)
+        ids = torch.full((len(features), width), self.pad_id)
+        mask = torch.zeros_like(ids)
+        for row, feature in enumerate(features):
+            ids[row, : feature["length"]] = torch.tensor(feature["input_ids"])
+            mask[row, : feature["length"]] = 1
+        targets = torch.from_numpy(np.stack([feature["labels"] for feature in features]))
+        return {"input_ids": ids, "attention_mask": mask, "labels": targets}
+
+
+def _soft_cross_entropy(
+    outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None
+) -> torch.Tensor:
+    """Cross-entropy against distributions; with a teacher's, Hinton et al. 2015 at T = 1."""
+    return torch.nn.functional.cross_entropy(outputs["logits"].float(), labels)
+
+
+def _validation_metrics(prediction: transformers.EvalPrediction) -> dict[str, float]:
+    predicted = np.asarray(prediction.predictions).argmax(axis=-1)
+    expected = np.asarray(prediction.label_ids).argmax(axis=-1)
+    return {
+        "accuracy": float(accuracy_score(expected, predicted)),
+        "macro_f1": float(f1_score(expected, predicted, average="macro")),
+    }
+
+
+def _arguments(
+    recipe: Recipe, output: Path, *, steps_per_epoch: float
+) -> transformers.TrainingArguments:
+    return transformers.TrainingArguments(
+        output_dir=str(output),
+        num_train_epochs=recipe.epochs,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=int(recipe.warmup_share * recipe.epochs * steps_per_epoch),
+        weight_decay=recipe.weight_decay,
+        per_device_train_batch_size=recipe.batch_texts,
+        per_device_eval_batch_size=64,
+        max_grad_norm=1.0,
+        bf16=recipe.bf16,
+        use_cpu=not torch.cuda.is_available(),
+        seed=recipe.seed,
+        eval_strategy="epoch",
+        save_strategy="no",
+        logging_strategy="epoch",
+        report_to="none",
+        # Batches of similar length: half the padding on headlines.
+        train_sampling_strategy="group_by_length",
+        length_column_name="length",
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+
+
+class _EpochLine(transformers.TrainerCallback):
+    """One log line an epoch."""
+
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: dict[str, float], **rest: Any
+    ) -> None:
+        log.info(
+            "epoch %.0f of %.0f: validation loss %.4f, accuracy %.4f, macro-F1 %.4f",
+            state.epoch,
+            args.num_train_epochs,
+            metrics["eval_loss"],
+            metrics["eval_accuracy"],
+            metrics["eval_macro_f1"],
+        )
+
+
+def _write_model(model: Any, base: Path, output: Path, record: dict[str, Any]) -> None:
+    """Write a folder in the Hub's form: config, fp16 safetensors, tokenizer, record."""
+    output.mkdir(parents=True, exist_ok=True)
+    model.half().save_pretrained(output)
+    tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
+    # The base's file may pad every text to a fixed width; that is for its caller to decide.
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    tokenizer.save(str(output / "tokenizer.json"), pretty=False)
+    tokenizer_config = {
+        "tokenizer_class": "BertTokenizer",
+        "do_lower_case": True,
+        "model_max_length": model.config.max_position_embeddings,
+    }
+    (output / "tokenizer_config.json").write_text(json.dumps(tokenizer_config, indent=2) + "\n")
+    (output / "training.json").write_text(json.dumps(record, indent=2) + "\n")

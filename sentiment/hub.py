@@ -63,7 +63,7 @@ def fetch(name: str, revision: str | None = None) -> Snapshot:
         return hit
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
     wanted = f"{name}@{revision}" if revision else name
     try:
@@ -78,8 +78,7 @@ def fetch(name: str, revision: str | None = None) -> Snapshot:
             log.warning("the Hub is out of reach; serving %s from the cache", hit.commit)
             return hit
         raise ModelError(
-            f"{wanted} is not in the local cache and the Hub is out of reach "
-            f"({_first_line(error)})"
+            f"{wanted} is not in the local cache and the Hub is out of reach ({_first_line(error)})"
         ) from error
     files = _needed([sibling.rfilename for sibling in info.siblings or ()])
     disable_progress_bars()  # a log is not a terminal

@@ -8,13 +8,12 @@ import logging
 import traceback
 from types import TracebackType
 
+from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.orjson import OrjsonFormatter
 
 from sentiment.errors import SentimentError
 
-ExcInfo = (
-    tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
-)
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
 def configure_logging(level: str) -> None:
@@ -38,6 +37,7 @@ class JsonFormatter(OrjsonFormatter):
             "{levelname}{name}{message}",
             style="{",
             timestamp="time",
+            reserved_attrs=[*RESERVED_ATTRS, "color_message"],  # uvicorn's, for terminals
             rename_fields={"levelname": "level", "name": "logger", "exc_info": "exception"},
         )
 

@@ -68,7 +68,7 @@ def resolve_model(model: str) -> ModelFiles:
     if model == "compact":
         return read_model(COMPACT_FOLDER, name="compact")
     folder = Path(model).expanduser()
-    if folder.is_dir():
+    if model and folder.is_dir():
         return read_model(folder, name=folder.resolve().name)
     match = HUB_NAME.fullmatch(model)
     if match is None or model.startswith("."):

@@ -83,12 +83,12 @@ class Settings(BaseSettings):
         try:
             return cls()
         except pydantic.ValidationError as error:
-            messages = {}
+            messages: dict[str, list[str]] = {}
             for item in error.errors():
                 name = ENV_PREFIX + str(item["loc"][0]).upper()
-                messages.setdefault(f"{name}={given[name]!r}", item["msg"])
+                messages.setdefault(f"{name}={given[name]!r}", []).append(item["msg"])
             raise SettingsError(
-                "; ".join(f"{setting}: {message}" for setting, message in messages.items())
+                "; ".join(f"{setting}: {' or '.join(said)}" for setting, said in messages.items())
             ) from error
 
     @property

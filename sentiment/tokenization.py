@@ -149,9 +149,7 @@ def _bert_tokenizer(vocab_path: Path, config: dict[str, Any]) -> Tokenizer:
     }
     if missing := [token for token in special.values() if token not in vocab]:
         raise ModelError(f"{vocab_path}: no {', '.join(missing)} in the vocabulary")
-    tokenizer = Tokenizer(
-        WordPiece(vocab, unk_token=special["unk"], max_input_chars_per_word=100)
-    )
+    tokenizer = Tokenizer(WordPiece(vocab, unk_token=special["unk"], max_input_chars_per_word=100))
     tokenizer.normalizer = BertNormalizer(
         clean_text=True,
         handle_chinese_chars=config.get("tokenize_chinese_chars", True),

@@ -22,6 +22,10 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 """A client's id is echoed if it looks like one; anything else could forge log lines."""
 
 
+QUIET_ROUTES = frozenset({"GET /livez", "GET /readyz", "GET /metrics"})
+"""Asked every few seconds by machines: logged at level debug."""
+
+
 class Observation:
     """Wraps the application; the only place that logs or counts a request."""
 
@@ -39,7 +43,8 @@ class Observation:
         state = scope.setdefault("state", {})
         state["request_id"] = request_id = _request_id(scope)
         # What the handler knows and the log line should say, such as how many texts.
-        state["log_fields"] = log_fields = {}
+        log_fields: dict[str, object] = {}
+        state["log_fields"] = log_fields
         status = 0
 
         async def send_observed(message: Message) -> None:
@@ -69,7 +74,8 @@ class Observation:
         self._metrics.request_seconds.labels(route).observe(duration_s)
         if code := log_fields.get("code"):
             self._metrics.rejected.labels(code).inc()
-        log.info(
+        log.log(
+            logging.DEBUG if route in QUIET_ROUTES and status < 400 else logging.INFO,
             "request",
             extra={
                 "request_id": scope["state"]["request_id"],

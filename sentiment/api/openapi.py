@@ -48,9 +48,14 @@ def error_classes() -> Iterator[type[RequestError]]:
 @cache
 def openapi_document() -> dict[str, Any]:
     """Return the document; the same object every time."""
-    models = [TextItem, LabelScore, Sentiment, Problem]
     _, definitions = models_json_schema(
-        [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
+        [
+            (TextItem, "validation"),
+            (LabelScore, "serialization"),
+            (Sentiment, "serialization"),
+            (Problem, "serialization"),
+        ],
+        ref_template="#/components/schemas/{model}",
     )
     scores = _array(_ref("LabelScore"))
     return {

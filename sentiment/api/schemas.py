@@ -6,7 +6,7 @@ a request is taken whole or not at all.
 
 import json
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import orjson
@@ -122,7 +122,7 @@ def parse_top_k(value: str | None) -> int | None:
     """
     if value is None:
         return None
-    if not (value.isascii() and value.isdigit() and 0 < int(value[:9])):
+    if not (value.isascii() and value.isdigit() and int(value[:9]) > 0):
         error = ItemError("range", "expected a whole number from 1", parameter="top_k")
         raise InvalidInput("the query parameter top_k is wrong", [error])
     return int(value[:9])
@@ -190,31 +190,28 @@ def _refuse_json(body: bytes, error: orjson.JSONDecodeError) -> NoReturn:
         document = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise InvalidJson(f"line {error.lineno}, column {error.colno}: not JSON") from None
+    items, pointer = (document, "/{}") if isinstance(document, list) else ([document], "")
     errors = [
-        ItemError("invalid-unicode", "a lone surrogate", pointer=pointer)
-        for pointer, string in _strings(document)
+        ItemError("invalid-unicode", "a lone surrogate", pointer=where)
+        for where, string in _strings(items, pointer)
         if not _encodable(string)
     ]
     if not errors:  # what only orjson refuses, such as deep nesting
         raise InvalidJson(f"line {error.lineno}, column {error.colno}: not accepted") from None
-    raise InvalidUnicode(f"{len(errors)} texts hold a lone surrogate", errors) from None
+    raise InvalidUnicode(f"lone surrogates: {len(errors)} of {len(items)} items", errors) from None
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)  # NaN and Infinity are not JSON
 
 
-def _strings(document: Any) -> list[tuple[str, str]]:
-    """Return pointer and value of the strings that a request may hold."""
-    items = document if isinstance(document, list) else [document]
-    prefix = "/{}" if isinstance(document, list) else ""
-    found = []
+def _strings(items: Sequence[Any], pointer: str) -> Iterator[tuple[str, str]]:
+    """Yield pointer and value of the strings that a request may hold."""
     for index, item in enumerate(items):
         if isinstance(item, str):
-            found.append((prefix.format(index), item))
+            yield pointer.format(index), item
         elif isinstance(item, dict) and isinstance(item.get("text"), str):
-            found.append((prefix.format(index) + "/text", item["text"]))
-    return found
+            yield pointer.format(index) + "/text", item["text"]
 
 
 def _encodable(text: str) -> bool:
@@ -234,7 +231,7 @@ def _validated(adapter: TypeAdapter[T], document: Any) -> T:
             for item in error.errors(include_url=False, include_context=False, include_input=False)
         ]
         count = len(document) if isinstance(document, list) else 1
-        raise InvalidInput(f"{len(errors)} of {count} items are wrong", errors) from None
+        raise InvalidInput(f"wrong: {len(errors)} of {count} items", errors) from None
 
 
 def _checked(texts: Sequence[str], settings: Settings, *, pointer: str) -> list[str]:
@@ -251,9 +248,9 @@ def _checked(texts: Sequence[str], settings: Settings, *, pointer: str) -> list[
     if too_long := failing(
         lambda text: len(text) > limit, "text-too-long", f"more than {limit} characters"
     ):
-        raise TextTooLong(f"{len(too_long)} of {len(texts)} texts are too long", too_long)
+        raise TextTooLong(f"too long: {len(too_long)} of {len(texts)} texts", too_long)
     if empty := failing(lambda text: not _visible(text), "text-empty", "nothing visible"):
-        raise TextEmpty(f"{len(empty)} of {len(texts)} texts are empty", empty)
+        raise TextEmpty(f"nothing visible: {len(empty)} of {len(texts)} texts", empty)
     return list(texts)
 
 

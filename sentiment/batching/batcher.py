@@ -106,9 +106,7 @@ class Batcher:
         logits = await entry.future
         ended_at = time.perf_counter()
         started_at = entry.started_at or entry.admitted_at
-        return Answer(
-            logits, queue_s=started_at - entry.admitted_at, infer_s=ended_at - started_at
-        )
+        return Answer(logits, queue_s=started_at - entry.admitted_at, infer_s=ended_at - started_at)
 
     async def _run(self) -> None:
         slices: list[Slice] = []

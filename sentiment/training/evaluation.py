@@ -110,9 +110,7 @@ def _measure(examples: Sequence[Example], classify: Any) -> dict[str, Any]:
         "confusion": {
             "rows": "expected",
             "columns": list(LABELS),
-            "counts": confusion_matrix(
-                expected, predicted, labels=range(len(LABELS))
-            ).tolist(),
+            "counts": confusion_matrix(expected, predicted, labels=range(len(LABELS))).tolist(),
         },
         "texts_per_s": round(texts_per_s, 1),
     }

@@ -146,9 +146,7 @@ def _features(
         target = np.asarray(example.target, dtype=np.float32)
         if not example.soft:
             target = target * (1 - label_smoothing) + label_smoothing / len(LABELS)
-        features.append(
-            {"input_ids": encoding.ids, "length": len(encoding.ids), "labels": target}
-        )
+        features.append({"input_ids": encoding.ids, "length": len(encoding.ids), "labels": target})
     return features
 
 

@@ -1,0 +1,38 @@
+# Everything from a bare checkout: Python 3.11 or newer and the package index are enough.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test lint format compact clean
+
+help: ## Show what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 12
+
+serve: $(VENV)/runtime.stamp ## Start the server on port 8000 (PORT=, HOST=, SENTIMENT_*)
+	$(RUN) -m sentiment serve --host $(or $(HOST),127.0.0.1) --port $(or $(PORT),8000)
+
+test: $(VENV)/dev.stamp ## Run every test (ARGS= goes to pytest)
+	$(RUN) -m pytest --cov --cov-report=term $(ARGS)
+
+lint: $(VENV)/dev.stamp ## Check style and types
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+format: $(VENV)/dev.stamp ## Put the code into the house style
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+clean: ## Remove the virtual environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+
+# A changed requirements file rebuilds the environment; what was removed is removed here too.
+$(VENV)/runtime.stamp: requirements.txt
+	$(PYTHON) -m venv --clear $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+$(VENV)/dev.stamp: $(VENV)/runtime.stamp requirements-train.txt requirements-dev.txt
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@

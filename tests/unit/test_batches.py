@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sentiment.engines.batches import PackedBatch, PaddedBatch
+
+ENCODINGS = st.lists(
+    st.lists(st.integers(1, 30_000), min_size=1, max_size=20).map(
+        lambda ids: np.array(ids, dtype=np.int64)
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(ENCODINGS)
+def test_padding_keeps_every_token_in_its_place(encodings):
+    batch = PaddedBatch.collate(encodings)
+    for ids, row, mask in zip(encodings, batch.ids, batch.mask, strict=True):
+        assert row[: len(ids)].tolist() == ids.tolist()
+        assert mask.tolist() == [1] * len(ids) + [0] * (len(mask) - len(ids))
+
+
+@given(ENCODINGS)
+def test_packing_keeps_every_token_and_says_where_texts_begin(encodings):
+    batch = PackedBatch.collate(encodings)
+    for ids, start, length in zip(encodings, batch.row_starts, batch.lengths, strict=True):
+        assert batch.ids[start : start + length].tolist() == ids.tolist()
+        assert batch.positions[start : start + length].tolist() == list(range(len(ids)))
+
+
+@given(ENCODINGS)
+def test_slots_lead_from_the_packed_layout_to_the_padded_one(encodings):
+    packed, padded = PackedBatch.collate(encodings), PaddedBatch.collate(encodings)
+    rectangle = np.zeros(padded.ids.size, dtype=np.int64)
+    rectangle[packed.slots] = packed.ids
+    assert rectangle.reshape(padded.ids.shape).tolist() == padded.ids.tolist()
+
+
+@given(ENCODINGS)
+def test_only_padding_separates_computed_tokens_from_tokens(encodings):
+    lengths = [len(ids) for ids in encodings]
+    padded, packed = PaddedBatch.collate(encodings), PackedBatch.collate(encodings)
+    assert padded.tokens == packed.tokens == packed.computed_tokens == sum(lengths)
+    assert padded.computed_tokens == max(lengths) * len(lengths)
+
+
+@pytest.mark.parametrize("layout", [PaddedBatch, PackedBatch])
+def test_arrays_are_64_bit_integers_as_embeddings_want_them(layout):
+    batch = layout.collate([np.array([1, 2]), np.array([3])])
+    assert batch.ids.dtype == np.int64

@@ -1,0 +1,114 @@
+"""Who may import whom. A module may import from lower layers and from those it names."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+LAYERS = {
+    0: ["errors", "predictions", "batching.policy", "engines.batches"],
+    1: ["settings", "metrics", "logs", "tokenization", "hub", "models"],
+    2: ["engines", "engines.packed", "engines.padded"],
+    3: ["batching.queue", "batching.batcher"],
+    4: ["analyzer"],
+    5: [
+        "api.schemas",
+        "api.responses",
+        "api.openapi",
+        "api.middleware",
+        "api.routes",
+        "api.app",
+        "training.datasets",
+        "training.splits",
+        "training.trainer",
+        "training.evaluation",
+    ],
+    6: ["cli", "__main__", "__init__", "api.__init__", "batching.__init__", "training.__init__"],
+}
+LAYER = {module: layer for layer, modules in LAYERS.items() for module in modules}
+
+DOORS = {
+    "starlette": {"api"},
+    "torch": {"engines.packed", "engines.padded", "training.trainer"},
+    "transformers": {"engines.padded", "training.trainer"},
+    "safetensors": {"engines.packed"},
+    "huggingface_hub": {"hub"},
+    "tokenizers": {"tokenization", "training.trainer"},
+    "pydantic": {"settings", "api.schemas", "api.openapi"},
+    "pydantic_settings": {"settings"},
+    "prometheus_client": {"metrics"},
+    "pythonjsonlogger": {"logs"},
+    "sklearn": {"training.trainer", "training.evaluation"},
+    "typer": {"cli"},
+    "uvicorn": {"cli"},
+}
+"""Library -> where alone it may be imported: one door each."""
+
+ALONE = {"training": ("api", "batching.queue", "batching.batcher", "analyzer")}
+"""A room -> what it may not enter, though the layers would let it."""
+
+
+def modules(repository):
+    for path in sorted((repository / "sentiment").rglob("*.py")):
+        parts = path.relative_to(repository / "sentiment").with_suffix("").parts
+        name = ".".join(parts)
+        yield name.removesuffix(".__init__") if name == "engines.__init__" else name, path
+
+
+def imported(path):
+    """Yield the absolute names that a file imports, wherever in the file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_every_module_has_a_layer(repository):
+    assert sorted(name for name, _ in modules(repository)) == sorted(LAYER)
+
+
+def test_no_module_imports_from_a_higher_layer(repository):
+    for name, path in modules(repository):
+        for target in imported(path):
+            other = target.removeprefix("sentiment.")
+            if target.startswith("sentiment.") and other in LAYER:
+                assert LAYER[other] <= LAYER[name], f"{name} imports {other}"
+
+
+def test_each_heavy_library_has_one_door(repository):
+    for name, path in modules(repository):
+        for target in imported(path):
+            library = target.partition(".")[0]
+            doors = DOORS.get(library)
+            if doors is not None:
+                assert name in doors or name.partition(".")[0] in doors, f"{name}: {library}"
+
+
+def test_training_knows_nothing_of_serving(repository):
+    for name, path in modules(repository):
+        for target in imported(path):
+            forbidden = ALONE.get(name.partition(".")[0], ())
+            other = target.removeprefix("sentiment.")
+            assert not any(other == f or other.startswith(f + ".") for f in forbidden), name
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("import sentiment", ("numpy", "pydantic", "starlette", "torch")),
+        ("import sentiment.cli", ("pydantic", "starlette", "torch", "transformers")),
+        ("import sentiment.api.app", ("torch", "transformers", "huggingface_hub")),
+        ("import sentiment.engines.packed", ("transformers",)),
+        ("import sentiment.training.splits", ("torch", "transformers", "sklearn")),
+    ],
+)
+def test_heavy_libraries_are_imported_only_when_wanted(repository, statement, absent):
+    script = f"import sys\n{statement}\nprint(*sorted(set({absent!r}) & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=repository, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []

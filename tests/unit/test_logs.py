@@ -1,0 +1,75 @@
+import json
+import logging
+
+import pytest
+
+from sentiment.errors import InferenceFailed
+from sentiment.logs import JsonFormatter, configure_logging
+
+
+LOGGERS = [logging.getLogger(name) for name in ("sentiment", "uvicorn", "uvicorn.error")]
+
+
+@pytest.fixture(autouse=True)
+def loggers_as_they_were():
+    saved = [(each, each.handlers, each.propagate, each.level) for each in LOGGERS]
+    yield
+    for each, handlers, propagate, level in saved:
+        each.handlers, each.propagate = handlers, propagate
+        each.setLevel(level)
+    logging.getLogger("uvicorn.access").disabled = False
+
+
+def configured(level="info"):
+    configure_logging(level)
+    return logging.getLogger("sentiment.test")
+
+
+def lines(capsys):
+    return [json.loads(line) for line in capsys.readouterr().err.rstrip("\n").split("\n") if line]
+
+
+def test_a_line_is_one_json_object_with_its_fields(capsys):
+    configured().info("request\nforged\u2028", extra={"texts": 3, "route": "POST /"})
+    (line,) = lines(capsys)
+    assert line.pop("time").endswith("+00:00")
+    assert line == {
+        "level": "INFO",
+        "logger": "sentiment.test",
+        "message": "request\nforged\u2028",
+        "texts": 3,
+        "route": "POST /",
+    }
+
+
+def test_uvicorns_own_lines_have_the_same_form(capsys):
+    configured()
+    logging.getLogger("uvicorn.error").info("Started", extra={"color_message": "\x1b[36m"})
+    (line,) = lines(capsys)
+    assert line["message"] == "Started"
+    assert "color_message" not in line
+
+
+def test_lines_below_the_level_are_not_written(capsys):
+    configured().debug("detail")
+    assert lines(capsys) == []
+
+
+def test_an_exception_is_logged_by_type_and_place_but_not_by_message(capsys):
+    try:
+        try:
+            int("a client's text")
+        except ValueError as cause:
+            raise InferenceFailed("of our own making") from cause
+    except InferenceFailed:
+        configured().exception("failed")
+    (line,) = lines(capsys)
+    assert "invalid literal" not in line["exception"]
+    assert line["exception"].count("test_logs.py") == 2
+    assert "ValueError" in line["exception"]
+    assert line["exception"].endswith("InferenceFailed: of our own making")
+
+
+def test_the_formatter_needs_no_configuration():
+    record = logging.LogRecord("n", logging.INFO, "p", 1, "said %d", (1,), None)
+    assert json.loads(JsonFormatter().format(record))["message"] == "said 1"

@@ -1,0 +1,106 @@
+import json
+
+import pytest
+
+from sentiment.errors import ModelError
+from sentiment.models import read_model, resolve_model
+
+CONFIG = {
+    "model_type": "bert",
+    "id2label": {"0": "Positive", "1": "negative", "2": "neutral"},
+    "max_position_embeddings": 512,
+}
+
+
+@pytest.fixture
+def make_model(tmp_path):
+    def make(config=CONFIG, *, weights="model.safetensors", **files):
+        folder = tmp_path / "my-model"
+        folder.mkdir(exist_ok=True)
+        (folder / "config.json").write_text(
+            config if isinstance(config, str) else json.dumps(config)
+        )
+        if weights:
+            (folder / weights).write_bytes(b"weights")
+        for name, content in files.items():
+            (folder / f"{name}.json").write_text(json.dumps(content))
+        return folder
+
+    return make
+
+
+def test_labels_come_from_id2label_in_its_order_and_lower_case(make_model):
+    config = CONFIG | {"id2label": {"2": "Neutral", "0": "NEGATIVE", "1": "positive "}}
+    assert read_model(make_model(config), name="m").labels == ("negative", "positive", "neutral")
+
+
+def test_a_folder_is_named_by_itself_and_its_weights(make_model):
+    model = resolve_model(str(make_model()))
+    assert model.reference == "my-model@9a129038d9a0"  # sha256(b"weights")
+
+
+def test_safetensors_are_preferred_to_pickles(make_model):
+    folder = make_model(weights="pytorch_model.bin")
+    assert read_model(folder, name="m").weights.name == "pytorch_model.bin"
+    (folder / "model.safetensors").write_bytes(b"weights")
+    assert read_model(folder, name="m").weights.name == "model.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("config", "tokenizer_config", "max_tokens"),
+    [
+        ({}, {}, 512),
+        ({}, {"model_max_length": 128}, 128),
+        ({}, {"model_max_length": int(1e30)}, 512),
+        ({"max_position_embeddings": 256}, {"model_max_length": 512}, 256),
+        ({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}, {}, 512),
+    ],
+)
+def test_the_smaller_limit_of_model_and_tokenizer_counts(
+    make_model, config, tokenizer_config, max_tokens
+):
+    folder = make_model(CONFIG | config, tokenizer_config=tokenizer_config)
+    assert read_model(folder, name="m").max_tokens == max_tokens
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("{", "config.json: not JSON"),
+        ("[]", "expected a JSON object"),
+        ({"model_type": "bert"}, "no id2label"),
+        (CONFIG | {"id2label": {"0": "score"}}, "no id2label with two labels"),
+        (CONFIG | {"id2label": {"1": "a", "2": "b"}}, "count from 0 to 1"),
+        (CONFIG | {"id2label": {"0": "a", "1": "A"}}, "names a label twice"),
+        (CONFIG | {"problem_type": "regression"}, "problem_type regression is not served"),
+        (CONFIG | {"problem_type": "multi_label_classification"}, "is not served"),
+        (CONFIG | {"auto_map": {"AutoModel": "evil.py"}}, "auto_map names code"),
+        (CONFIG | {"_attn_implementation_internal": "evil/repo"}, "names code"),
+    ],
+)
+def test_a_configuration_that_cannot_be_served_is_refused(make_model, config, message):
+    with pytest.raises(ModelError, match=message):
+        read_model(make_model(config), name="m")
+
+
+def test_missing_files_are_named(make_model, tmp_path):
+    with pytest.raises(ModelError, match=r"neither model\.safetensors nor pytorch_model\.bin"):
+        read_model(make_model(weights=None), name="m")
+    with pytest.raises(ModelError, match=r"config\.json: No such file"):
+        read_model(tmp_path, name="m")
+
+
+@pytest.mark.parametrize(
+    "model", ["./missing", "../missing", "a/b/c", "", "http://a/b", "a b", "@x"]
+)
+def test_what_is_neither_folder_nor_hub_name_is_refused(model):
+    with pytest.raises(ModelError, match="neither a folder nor a Hub name"):
+        resolve_model(model)
+
+
+def test_the_bundled_model_is_a_plain_folder_in_finberts_label_order():
+    model = resolve_model("compact")
+    assert model.labels == ("positive", "negative", "neutral")
+    assert model.name == "compact"
+    assert model.max_tokens == 512
+    assert 40e6 < model.weights.stat().st_size < 50e6

@@ -1,0 +1,103 @@
+import asyncio
+import json
+
+import pytest
+
+from sentiment.errors import ModelError
+from sentiment.tokenization import CHUNK_TEXTS, Tokenization, load_tokenizer
+
+VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "economy", "grew", "##s", ".", "$"]
+CLS, SEP, UNK = VOCAB.index("[CLS]"), VOCAB.index("[SEP]"), VOCAB.index("[UNK]")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "vocab.txt").write_text("\n".join(VOCAB) + "\n")
+    return tmp_path
+
+
+def tokenization(folder, max_tokens=512, threads=2):
+    return Tokenization(load_tokenizer(folder), max_tokens=max_tokens, threads=threads)
+
+
+def ids(folder, text, **options):
+    with tokenization(folder, **options) as opened:
+        return opened.encode_now([text]).ids[0].tolist()
+
+
+def test_a_text_becomes_its_word_pieces_between_two_special_tokens(folder):
+    expected = [VOCAB.index(token) for token in ("the", "economy", "##s", "grew", ".")]
+    assert ids(folder, "The ECONOMYs grew.") == [CLS, *expected, SEP]
+
+
+def test_a_vocabulary_file_is_read_by_its_tokenizer_config(folder):
+    (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False}))
+    assert ids(folder, "The") == [CLS, UNK, SEP]
+    assert ids(folder, "the") == [CLS, VOCAB.index("the"), SEP]
+
+
+def test_special_tokens_may_be_written_as_objects(folder):
+    config = {"unk_token": {"content": "[UNK]", "lstrip": False}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    assert ids(folder, "unheard-of") == [CLS, UNK, UNK, UNK, SEP]
+
+
+def test_truncation_and_padding_of_a_tokenizer_file_do_not_count(folder):
+    tokenizer = load_tokenizer(folder)
+    tokenizer.enable_truncation(4)
+    tokenizer.enable_padding(length=64)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    assert len(ids(folder, "the economy grew the economy grew")) == 8
+
+
+def test_a_long_text_is_cut_and_said_to_be(folder):
+    with tokenization(folder, max_tokens=6) as opened:
+        encodings = opened.encode_now(["the " * 4, "the " * 5])
+    assert [len(each) for each in encodings.ids] == [6, 6]
+    assert encodings.truncated.tolist() == [False, True]
+
+
+def test_a_cut_text_keeps_its_last_special_token(folder):
+    assert ids(folder, "the economy grew . " * 9, max_tokens=4)[-1] == SEP
+
+
+async def test_many_texts_come_back_in_order_whatever_the_threads(folder):
+    texts = ["the " * (index % 50 + 1) for index in range(3 * CHUNK_TEXTS + 7)]
+    with tokenization(folder, threads=3) as opened:
+        encodings = await opened.encode(texts)
+    assert [len(each) for each in encodings.ids] == [index % 50 + 3 for index in range(len(texts))]
+    assert len(encodings.truncated) == len(texts)
+
+
+async def test_no_texts_make_no_encodings(folder):
+    with tokenization(folder) as opened:
+        encodings = await opened.encode([])
+    assert encodings.ids == []
+    assert encodings.truncated.tolist() == []
+
+
+async def test_concurrent_callers_do_not_disturb_each_other(folder):
+    with tokenization(folder, max_tokens=20, threads=4) as opened:
+
+        async def call(words):
+            encodings = await opened.encode(["the " * words] * 50)
+            assert {len(each) for each in encodings.ids} == {min(words + 2, 20)}
+
+        await asyncio.gather(*(call(words) for words in range(1, 60)))
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "neither tokenizer.json nor vocab.txt"),
+        ({"tokenizer.json": "{"}, "tokenizer.json: not a tokenizer file"),
+        ({"vocab.txt": "the\n"}, r"no \[UNK\]"),
+        ({"vocab.txt": "\n".join(VOCAB), "tokenizer_config.json": "{"}, "not JSON"),
+        ({"vocab.txt": "\n".join(VOCAB), "tokenizer_config.json": "[]"}, "JSON object"),
+    ],
+)
+def test_a_folder_without_a_usable_tokenizer_is_refused(tmp_path, files, message):
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    with pytest.raises(ModelError, match=message):
+        load_tokenizer(tmp_path)

@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint format compact clean
+.PHONY: help serve test lint format startup clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 12
@@ -23,6 +23,9 @@ lint: $(VENV)/dev.stamp ## Check style and types
 format: $(VENV)/dev.stamp ## Put the code into the house style
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
+
+startup: $(VENV)/runtime.stamp ## Measure how long the server takes until it is ready
+	$(RUN) benchmarks/startup.py
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -89,6 +89,9 @@ def train(
     label_smoothing: Annotated[
         float, typer.Option(min=0, max=1, help="For annotators' labels; not for a teacher's.")
     ] = 0.0,
+    masked_share: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Share of tokens hidden while training.")
+    ] = 0.0,
     max_tokens: Annotated[int, typer.Option(min=8, max=512, help="Cut longer texts.")] = 128,
     held_out: HeldOut = 0.1,
     bf16: Annotated[bool, typer.Option(help="Autocast to bfloat16.")] = False,
@@ -111,6 +114,7 @@ def train(
         warmup_share=warmup_share,
         weight_decay=weight_decay,
         label_smoothing=label_smoothing,
+        masked_share=masked_share,
         max_tokens=max_tokens,
         bf16=bf16,
         seed=seed,

@@ -48,15 +48,19 @@ class GatedEngine:
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
         """Hold every batch that begins inside the block until it ends."""
-        self._entered.clear()
-        self._open.clear()
+        self.hold()
         try:
             yield
         finally:
             self.release()
 
+    def hold(self) -> None:
+        """Hold every batch that begins from now on."""
+        self._entered.clear()
+        self._open.clear()
+
     def release(self) -> None:
-        """Let held batches go before the block ends."""
+        """Let held batches go."""
         self._open.set()
 
     async def entered(self) -> None:

@@ -8,13 +8,14 @@ fp16 safetensors, a clean tokenizer, and `training.json`, which says how it came
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import transformers
 from sklearn.metrics import accuracy_score, f1_score
@@ -26,6 +27,9 @@ from sentiment.training.datasets import Dataset, Example
 from sentiment.training.splits import Split
 
 log = logging.getLogger(__name__)
+
+POOL_BATCHES = 32
+"""Batches whose texts are sorted by length together: more would pad less and mix less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +46,9 @@ class Recipe:
     label_smoothing: float = 0.0
     """Share of an annotator's label that is spread over all labels. A teacher's
     probabilities are used as they are."""
+    masked_share: float = 0.0
+    """Share of the tokens that training hides behind `[MASK]`, anew each time a text is seen:
+    a small model that must read around gaps remembers less and generalises better."""
     max_tokens: int = 128
     """Longer texts are cut for training only. One sentence of PhraseBank is longer."""
     bf16: bool = False
@@ -66,10 +73,14 @@ def train(
     transformers.set_seed(recipe.seed)
     tokenizer = _load_tokenizer(base, recipe.max_tokens)
     model = _load_classifier(base)
-    trainer = transformers.Trainer(
+    trainer = _Trainer(
         model=model,
         args=_arguments(recipe, output, steps_per_epoch=len(split.train) / recipe.batch_texts),
-        train_dataset=_features(split.train, tokenizer, recipe.label_smoothing),
+        train_dataset=_Masked(
+            _features(split.train, tokenizer, recipe.label_smoothing),
+            mask_id=tokenizer.token_to_id("[MASK]"),
+            share=recipe.masked_share,
+        ),
         eval_dataset=_features(split.validation, tokenizer),
         data_collator=_Collator(pad_id=model.config.pad_token_id or 0),
         compute_loss_func=_soft_cross_entropy,
@@ -150,6 +161,28 @@ def _features(
     return features
 
 
+class _Masked(torch.utils.data.Dataset[dict[str, Any]]):
+    """Features with a random share of their tokens hidden; first and last stay."""
+
+    def __init__(self, features: list[dict[str, Any]], *, mask_id: int, share: float) -> None:
+        self._features = features
+        self._mask_id = mask_id
+        self._share = share
+
+    def __len__(self) -> int:
+        return len(self._features)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        feature = self._features[index]
+        if not self._share:
+            return feature
+        ids = np.array(feature["input_ids"])
+        hidden = np.random.random(len(ids)) < self._share  # seeded by `transformers.set_seed`
+        hidden[[0, -1]] = False
+        ids[hidden] = self._mask_id
+        return {**feature, "input_ids": ids.tolist()}
+
+
 @dataclass(frozen=True, slots=True)
 class _Collator:
     """Pad a batch to its longest text."""
@@ -203,12 +236,58 @@ def _arguments(
         save_strategy="no",
         logging_strategy="epoch",
         report_to="none",
-        # Batches of similar length: half the padding on headlines.
-        train_sampling_strategy="group_by_length",
-        length_column_name="length",
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
+
+
+class _Trainer(transformers.Trainer):
+    """`transformers.Trainer` with batches of similar length in random order.
+
+    Its own `group_by_length` lays fifty batches out from the longest to the shortest, again
+    and again. Where length goes with the source of a text, as with sentences of articles
+    and headlines, each stretch then trains on one source: in a trial the validation loss
+    rose by 0.04 in mid-training.
+    """
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> "_LengthBuckets":
+        return _LengthBuckets(
+            [feature["length"] for feature in train_dataset],
+            batch_texts=self.args.per_device_train_batch_size,
+            seed=self.args.seed,
+        )
+
+
+class _LengthBuckets(torch.utils.data.Sampler[int]):
+    """Indices of texts such that each run of `batch_texts` is of similar length."""
+
+    def __init__(self, lengths: Sequence[int], *, batch_texts: int, seed: int) -> None:
+        self._lengths = np.asarray(lengths)
+        self._batch_texts = batch_texts
+        self._seed = seed
+        self._epoch = 0
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose another order; the trainer calls this before each epoch."""
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        rng = np.random.default_rng((self._seed, self._epoch))
+        order = rng.permutation(len(self._lengths))
+        batches: list[npt.NDArray[np.int64]] = []
+        for start in range(0, len(order), POOL_BATCHES * self._batch_texts):
+            pool = order[start : start + POOL_BATCHES * self._batch_texts]
+            pool = pool[np.argsort(self._lengths[pool], kind="stable")]
+            batches += np.split(pool, range(self._batch_texts, len(pool), self._batch_texts))
+        # The one batch that is not full must come last, or it would shift all after it.
+        batches.sort(key=len, reverse=True)
+        full = [batch for batch in batches if len(batch) == self._batch_texts]
+        rng.shuffle(full)  # type: ignore[arg-type]  # a list is a sequence
+        for batch in (*full, *batches[len(full) :]):
+            yield from batch.tolist()
 
 
 class _EpochLine(transformers.TrainerCallback):

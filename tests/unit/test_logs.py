@@ -6,7 +6,6 @@ import pytest
 from sentiment.errors import InferenceFailed
 from sentiment.logs import JsonFormatter, configure_logging
 
-
 LOGGERS = [logging.getLogger(name) for name in ("sentiment", "uvicorn", "uvicorn.error")]
 
 

@@ -1,0 +1,426 @@
+"""HTTP over the real application with the bundled model."""
+
+import asyncio
+import json
+import logging
+import re
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+
+import pytest
+from openapi_spec_validator import validate
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
+
+from sentiment import Settings
+from sentiment.analyzer import Analyzer
+from sentiment.api.app import create_app
+from sentiment.api.openapi import error_classes, openapi_document
+from sentiment.api.routes import ROUTES
+from tests.doubles import GatedEngine
+from tests.texts import TEXTS, text_of
+
+POSITIVE, NEGATIVE = TEXTS[0], TEXTS[3]
+
+
+@pytest.fixture(scope="module")
+def client():
+    settings = Settings(model="compact", max_body_bytes=100_000, max_texts=300, threads=2)
+    with TestClient(create_app(settings)) as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def still_answers(request):
+    """Whatever a test sent, the next good request is answered."""
+    yield
+    if "client" in request.fixturenames:
+        client = request.getfixturevalue("client")
+        assert labels(client.post("/", json=[POSITIVE])) == ["positive"]
+
+
+def labels(response):
+    assert response.status_code == 200, response.text
+    return [item["label"] for item in response.json()]
+
+
+def problem(response, status, code):
+    """Check the error contract and return the problem document."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    document = response.json()
+    assert document["type"] == f"urn:sentiment:problem:{code}"
+    assert document["code"] == code
+    assert document["status"] == status
+    assert document["title"]
+    assert document["detail"]
+    assert document["request_id"] == response.headers["x-request-id"]
+    assert len(response.content) <= 8192
+    return document
+
+
+def metric(client, name, /, **wanted):
+    """Return the sum of a metric's samples that bear the labels `wanted`."""
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(client.get("/metrics").text)
+        for sample in family.samples
+        if sample.name == name and wanted.items() <= sample.labels.items()
+    )
+
+
+def test_an_array_of_objects_is_answered_in_its_order(client):
+    response = client.post("/", json=[{"text": POSITIVE}, {"text": NEGATIVE}])
+    assert labels(response) == ["positive", "negative"]
+    for item in response.json():
+        assert set(item) == {"label", "score"}
+        assert 1 / 3 < item["score"] <= 1
+
+
+def test_an_array_of_strings_gets_the_same_answer(client):
+    objects = client.post("/", json=[{"text": text} for text in TEXTS])
+    strings = client.post("/", json=list(TEXTS))
+    assert labels(objects) == labels(strings)
+
+
+def test_an_empty_array_gets_an_empty_answer(client):
+    response = client.post("/", json=[])
+    assert response.json() == []
+    assert response.headers["x-model"]
+
+
+def test_top_k_ranks_every_label_of_every_text(client):
+    response = client.post("/?top_k=3", json=[POSITIVE, NEGATIVE])
+    for ranked in response.json():
+        assert sorted(item["label"] for item in ranked) == ["negative", "neutral", "positive"]
+        scores = [item["score"] for item in ranked]
+        assert scores == sorted(scores, reverse=True)
+        assert sum(scores) == pytest.approx(1, abs=1e-6)
+    assert [len(item) for item in client.post("/?top_k=1", json=["a", "b"]).json()] == [1, 1]
+    assert len(client.post("/?top_k=99", json=["a"]).json()[0]) == 3
+
+
+def test_a_single_text_has_its_own_route(client):
+    response = client.post("/analyze_sentiment", json={"text": POSITIVE})
+    answer = response.json()
+    assert list(answer) == ["sentiment", "confidence_score"]
+    (batch,) = client.post("/", json=[POSITIVE]).json()
+    assert answer["sentiment"] == batch["label"] == "positive"
+    assert answer["confidence_score"] == pytest.approx(batch["score"], abs=1e-6)
+
+
+def test_every_answer_says_who_gave_it_and_how_long_it_took(client):
+    response = client.post("/", json=["a"])
+    info = client.get("/info").json()["model"]
+    assert response.headers["x-model"] == f"{info['name']}@{info['revision']}"
+    timing = dict(
+        re.fullmatch(r"(\w+);dur=([\d.]+)", part).groups()
+        for part in response.headers["server-timing"].split(", ")
+    )
+    assert list(timing) == ["queue", "tokenize", "infer"]
+    assert float(timing["infer"]) > 0
+    assert response.headers["cache-control"] == "no-store"
+    assert "x-truncated" not in response.headers
+
+
+def test_truncation_is_said_and_counted(client):
+    before = metric(client, "sentiment_truncated_total")
+    response = client.post("/", json=["short", text_of(600), text_of(700)])
+    assert response.headers["x-truncated"] == "2"
+    assert metric(client, "sentiment_truncated_total") == before + 2
+
+
+@pytest.mark.parametrize("given", ["abc-123_X.y", "a" * 64])
+def test_a_well_formed_request_id_is_echoed(client, given):
+    assert client.get("/livez", headers={"X-Request-Id": given}).headers["x-request-id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "a" * 65, "a b", '{"a":1}', "<b>", "é".encode("latin-1")])
+def test_any_other_request_id_is_replaced(client, given):
+    got = client.get("/livez", headers={"X-Request-Id": given}).headers["x-request-id"]
+    assert re.fullmatch("[0-9a-f]{32}", got)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b'[{"text": 1}]', 422, "validation"),
+        (b'[{"text": "\\ud800"}]', 422, "invalid-unicode"),
+        (b'[" "]', 422, "text-empty"),
+        (b"{}", 422, "validation"),
+        (b"[NaN]", 400, "invalid-json"),
+        (b'[{"text": "a"', 400, "invalid-json"),
+        (b"", 400, "invalid-json"),
+        (b'["\xff"]', 400, "invalid-encoding"),
+        (json.dumps(["a" * 20_001]).encode(), 413, "text-too-long"),
+        (json.dumps(["a"] * 301).encode(), 413, "too-many-texts"),
+        (b" " * 100_001, 413, "body-too-large"),
+    ],
+    ids=lambda value: value[:16].decode("latin-1") if isinstance(value, bytes) else None,
+)
+def test_bad_input_gets_its_documented_problem(client, body, status, code):
+    before = metric(client, "sentiment_batch_texts_count")
+    response = client.post("/", content=body, headers={"Content-Type": "application/json"})
+    problem(response, status, code)
+    assert metric(client, "sentiment_batch_texts_count") == before  # nothing of it ran
+    assert metric(client, "sentiment_rejected_total", reason=code) >= 1
+
+
+def test_a_wrong_item_is_named_and_the_whole_request_is_refused(client):
+    document = problem(client.post("/", json=[{"text": "a"}, {"text": 1}]), 422, "validation")
+    assert document["errors"] == [
+        {"code": "type", "detail": "expected a string", "pointer": "/1/text"}
+    ]
+
+
+def test_a_body_of_unknown_length_is_cut_at_the_limit(client):
+    def endless():
+        for _ in range(1000):
+            yield b" " * 1000
+
+    response = client.post("/", content=endless(), headers={"Content-Type": "application/json"})
+    problem(response, 413, "body-too-large")
+    assert response.headers["connection"] == "close"
+
+
+@pytest.mark.parametrize("top_k", ["0", "x", "-1", "1.5", ""])
+def test_a_wrong_top_k_is_refused(client, top_k):
+    document = problem(client.post(f"/?top_k={top_k}", json=["a"]), 422, "validation")
+    assert document["errors"][0]["parameter"] == "top_k"
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        "application/json",
+        "application/JSON; charset=UTF-8",
+        'application/json;charset="utf-8"',
+        "application/x-www-form-urlencoded",  # what `curl -d` says unless told otherwise
+    ],
+)
+def test_json_may_be_declared_in_these_ways(client, declared):
+    assert client.post("/", content=b'["a"]', headers={"Content-Type": declared}).is_success
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Content-Type": "text/plain"},
+        {"Content-Type": "multipart/form-data; boundary=x"},
+        {"Content-Type": "application/json; charset=utf-16"},
+        # What a browser sends for a form on somebody's website.
+        {"Content-Type": "application/x-www-form-urlencoded", "Origin": "https://example.com"},
+        {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "cross-site"},
+    ],
+)
+def test_any_other_declaration_is_refused(client, headers):
+    response = client.post("/", content=b'["a"]', headers=headers)
+    problem(response, 415, "media-type")
+    assert response.headers["accept-post"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("PUT", "/", {"GET", "HEAD", "POST"}),
+        ("GET", "/analyze_sentiment", {"POST"}),
+        ("POST", "/livez", {"GET", "HEAD"}),
+        ("DELETE", "/metrics", {"GET", "HEAD"}),
+        ("BREW", "/docs", {"GET", "HEAD"}),
+    ],
+)
+def test_an_unknown_method_is_told_the_known_ones(client, method, path, allow):
+    response = client.request(method, path)
+    problem(response, 405, "method-not-allowed")
+    assert set(response.headers["allow"].split(", ")) == allow
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/docs/", "/livez/", "/docs/app.py", "/docs/..%2Fx"])
+def test_an_unknown_path_is_no_redirect(client, path):
+    problem(client.get(path, follow_redirects=False), 404, "not-found")
+
+
+def test_probes_are_green(client):
+    assert client.get("/livez").json() == {"status": "ok"}
+    assert client.get("/readyz").json() == {"status": "ok"}
+    assert client.head("/livez").status_code == 200
+
+
+def test_the_root_says_how_to_curl_it(client):
+    response = client.get("/", headers={"Host": "sentiment.example:8080"})
+    assert response.headers["content-type"].startswith("text/plain")
+    assert "http://sentiment.example:8080/" in response.text
+
+
+def test_info_names_model_engine_limits_and_versions(client):
+    info = client.get("/info").json()
+    assert info["model"]["labels"] == ["positive", "negative", "neutral"]
+    assert info["model"]["max_tokens"] == 512
+    assert info["engine"] == {"name": "packed", "device": "cpu", "precision": "fp32"}
+    assert info["limits"]["max_texts"] == 300
+    assert set(info["versions"]) >= {"torch", "tokenizers"}
+
+
+def test_metrics_say_what_was_done(client):
+    texts = metric(client, "sentiment_texts_total")
+    positive = metric(client, "sentiment_texts_total", label="positive")
+    requests = metric(client, "sentiment_requests_total", route="POST /", status="200")
+    client.post("/", json=[POSITIVE, NEGATIVE])
+    assert metric(client, "sentiment_texts_total") == texts + 2
+    assert metric(client, "sentiment_texts_total", label="positive") == positive + 1
+    assert metric(client, "sentiment_requests_total", route="POST /", status="200") == requests + 1
+    assert metric(client, "sentiment_model_info", name="compact", engine="packed") == 1
+    assert metric(client, "sentiment_queue_texts") == 0
+
+
+def test_a_strangers_path_does_not_become_a_metric(client):
+    for path in ("/a", "/b", "/c"):
+        client.get(path)
+    text = client.get("/metrics").text
+    assert 'route="other"' in text
+    assert "/b" not in re.findall(r'route="([^"]*)"', text)
+
+
+def test_single_texts_of_many_clients_share_batches_and_find_their_callers(client):
+    expected = {text: client.post("/?top_k=3", json=[text]).json()[0] for text in TEXTS}
+    batches = metric(client, "sentiment_batch_texts_count")
+
+    def call(index):
+        text = TEXTS[index % len(TEXTS)]
+        (got,) = client.post("/?top_k=3", json=[text]).json()
+        for answer, wanted in zip(got, expected[text], strict=True):
+            assert answer["label"] == wanted["label"]
+            assert answer["score"] == pytest.approx(wanted["score"], abs=1e-5)
+
+    with ThreadPoolExecutor(32) as clients:
+        list(clients.map(call, range(320)))
+    assert metric(client, "sentiment_batch_texts_count") - batches < 320
+
+
+def test_requests_are_logged_without_their_texts(client, caplog):
+    caplog.set_level(logging.INFO, logger="sentiment")
+    client.post("/?canary=1", json=["canary text"], headers={"User-Agent": "canary"})
+    client.post("/canary", json=["canary"])
+    client.post("/", json=[{"canary": 1}])
+    lines = [record for record in caplog.records if record.message == "request"]
+    assert [(line.route, line.status) for line in lines] == [
+        ("POST /", 200),
+        ("other", 404),
+        ("POST /", 422),
+    ]
+    assert lines[0].texts == 1
+    assert lines[0].duration_ms > 0
+    assert not any("canary" in str(vars(record)) for record in lines)
+
+
+def test_the_openapi_document_is_valid_and_complete(client):
+    document = client.get("/openapi.json").json()
+    validate(document)
+    served = {route.path for route in ROUTES} - {"/docs/{file}"}  # the page's own files
+    assert set(document["paths"]) == served
+    assert document == openapi_document()
+
+
+def test_every_error_is_in_the_openapi_document_with_its_status():
+    documented = {}
+    for path in openapi_document()["paths"].values():
+        for operation in path.values():
+            for status, response in operation["responses"].items():
+                documented.setdefault(status, set()).update(
+                    re.findall("`(.*?)`", response["description"])
+                )
+    for error in error_classes():
+        if error.code != "not-found":  # belongs to no route
+            assert error.code in documented[str(error.status)], error
+
+
+def test_swagger_ui_comes_from_this_server_alone(client):
+    page = client.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    files = re.findall(r'(?:src|href)="([^"]*)"', page.text)
+    assert len(files) == 4
+    for file in files:
+        assert not file.startswith(("http", "//", "/"))
+        assert client.get(f"/{file}").status_code == 200
+    assert "http" not in client.get("/docs/docs.js").text
+
+
+@pytest.fixture
+def gated():
+    """The application around an engine that the test controls."""
+    engine = GatedEngine()
+
+    @asynccontextmanager
+    async def open_analyzer(settings, metrics):
+        async with Analyzer.open(settings, metrics, open_engine=lambda *_: engine) as analyzer:
+            yield analyzer
+
+    def start(**settings):
+        app = create_app(Settings(model="compact", **settings), open_analyzer=open_analyzer)
+        return engine, TestClient(app)
+
+    return start
+
+
+def test_a_failing_model_costs_its_batch_and_not_the_server(gated):
+    engine, client = gated()
+    with client:
+        engine.tamper = lambda logits: logits * float("nan")
+        problem(client.post("/", json=["a"]), 500, "inference-failed")
+        engine.tamper = lambda logits: logits
+        assert client.post("/", json=["a"]).status_code == 200
+        assert client.get("/livez").status_code == 200
+
+
+def test_a_request_that_outlasts_the_deadline_is_told_so(gated):
+    engine, client = gated(deadline_s=0.2)
+    with client:
+        engine.hold()
+        problem(client.post("/", json=["a"]), 504, "deadline-exceeded")
+        engine.release()
+        assert client.post("/", json=["a"]).status_code == 200
+
+
+def test_a_full_queue_is_refused_with_a_time_to_come_back(gated):
+    engine, client = gated(max_queue_tokens=1)
+    with client, ThreadPoolExecutor(2) as clients:
+        engine.hold()
+        running = clients.submit(client.post, "/", json=["a"])
+        client.portal.call(engine.entered)
+        waiting = clients.submit(client.post, "/", json=["b"])
+        while not metric(client, "sentiment_queue_texts"):
+            pass
+        refused = client.post("/", json=["c"])
+        document = problem(refused, 429, "overloaded")
+        assert int(refused.headers["retry-after"]) >= 1
+        assert document["retry_after_ms"] == int(refused.headers["retry-after"]) * 1000
+        engine.release()
+        assert running.result().status_code == waiting.result().status_code == 200
+
+
+def test_probes_turn_red_when_the_batcher_dies(gated):
+    _, client = gated()
+    with client:
+        tasks = client.portal.call(_tasks_by_name)
+        client.portal.call(tasks["batcher"].cancel)
+        problem(client.get("/livez"), 503, "unavailable")
+        problem(client.get("/readyz"), 503, "unavailable")
+        problem(client.post("/", json=["a"]), 503, "unavailable")
+
+
+async def _tasks_by_name():
+    return {task.get_name(): task for task in asyncio.all_tasks()}
+
+
+def test_a_defect_of_ours_is_a_problem_without_details(gated, monkeypatch):
+    _, client = gated()
+    with client:
+
+        def broken(*_):
+            raise RuntimeError("secret of the implementation")
+
+        monkeypatch.setattr("sentiment.api.routes.render_predictions", broken)
+        response = client.post("/", json=["a"])
+        problem(response, 500, "internal")
+        assert "secret" not in response.text

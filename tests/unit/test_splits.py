@@ -1,0 +1,336 @@
+from itertools import combinations, pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
+
+from sentiment.training.datasets import (
+    RESERVED_TEXTS,
+    Dataset,
+    Example,
+    comparison_key,
+    read_examples,
+)
+from sentiment.training.splits import (
+    NEAR_DUPLICATE_JACCARD,
+    Part,
+    Split,
+    _similar_pairs,
+    cluster,
+    masked_key,
+    part_of,
+    split_examples,
+)
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+PHRASEBANK = DATA / "financial_phrasebank" / "Sentences_50Agree.txt"
+TEACHER = DATA / "finbert_outputs.csv"
+
+PARTS = list(Part)
+ALPHABET = [chr(letter) for letter in range(ord("a"), ord("a") + 16)]
+
+untimed = settings(deadline=None)
+"""Hypothesis would fail an example that takes 200 ms: claims here are not about time."""
+
+
+@st.composite
+def word_sets(draw):
+    """Sets of which many resemble each other: few sets, and variants with words exchanged."""
+    words = st.sampled_from(ALPHABET)
+    originals = draw(st.lists(st.frozensets(words, max_size=12), min_size=1, max_size=4))
+    changes = st.tuples(st.sampled_from(originals), st.frozensets(words, max_size=2))
+    return [original ^ changed for original, changed in draw(st.lists(changes, max_size=20))]
+
+
+@st.composite
+def example_lists(draw):
+    """Examples with distinct texts, of two files, some known to both."""
+    sets = draw(word_sets())
+    spellings = draw(st.lists(st.permutations(ALPHABET), min_size=1, max_size=3))
+    texts = {
+        " ".join(sorted(words, key=draw(st.sampled_from(spellings)).index)) or "-" for words in sets
+    }
+    sources = st.sampled_from(["a.csv", "a.csv", "a.csv", "b.csv", "a.csv+b.csv"])
+    return [example(text, source=draw(sources)) for text in sorted(texts)]
+
+
+def example(text, *, source="a.csv"):
+    return Example(text, target=(1.0, 0.0, 0.0), source=source, soft=False)
+
+
+def similar(left, right):
+    """The definition, in whole numbers: four fifths of all words are shared."""
+    return 5 * len(left & right) >= 4 * len(left | right)
+
+
+def similar_pairs_one_by_one(sets):
+    return {pair for pair in combinations(range(len(sets)), 2) if similar(*(sets[i] for i in pair))}
+
+
+def components_one_by_one(sets):
+    """Each set's cluster, named by its first member: labels spread until none changes."""
+    labels = list(range(len(sets)))
+    pairs = similar_pairs_one_by_one(sets)
+    while True:
+        for left, right in pairs:
+            labels[left] = labels[right] = min(labels[left], labels[right])
+        if all(labels[left] == labels[right] for left, right in pairs):
+            return labels
+
+
+def part_by_text(split):
+    return {each.text: part for part in Part for each in split.part(part)}
+
+
+def words_of(each):
+    return frozenset(masked_key(each.text).split())
+
+
+# Clusters
+
+
+def test_the_threshold_is_what_these_tests_assume():
+    assert NEAR_DUPLICATE_JACCARD == 4 / 5
+
+
+@untimed
+@given(word_sets())
+def test_clusters_are_the_connected_components_of_all_pairs(sets):
+    assert cluster(sets) == components_one_by_one(sets)
+
+
+@untimed
+@given(word_sets())
+def test_every_similar_pair_is_found_once_and_no_other(sets):
+    distinct = list(dict.fromkeys(sets))
+    found = [tuple(sorted(pair)) for pair in _similar_pairs(distinct)]
+    assert sorted(found) == sorted(similar_pairs_one_by_one(distinct))
+
+
+def test_clusters_join_over_a_chain():
+    first, last = "a b c d e f g h i", "b c d e f g h i j k"
+    middle = "a b c d e f g h i j"
+    sets = [frozenset(text.split()) for text in (first, last, middle)]
+    assert not similar(sets[0], sets[1])
+    assert cluster(sets[:2]) == [0, 1]
+    assert cluster(sets) == [0, 0, 0]
+
+
+def test_sets_at_the_threshold_are_similar_and_just_below_are_not():
+    nine = frozenset("abcdefghi")
+    assert cluster([nine, nine - {"a"} | {"j"}]) == [0, 0]  # 8 of 10 words
+    eight = frozenset("abcdefgh")
+    assert cluster([eight, eight - {"a"} | {"j"}]) == [0, 1]  # 7 of 9
+
+
+# Parts
+
+
+@untimed
+@given(example_lists(), st.sampled_from([0.1, 0.25, 0.4]))
+def test_no_near_duplicates_stand_in_different_parts(examples, held_out):
+    split = split_examples(examples, held_out=held_out)
+    for left, right in combinations(Part, 2):
+        for one in split.part(left):
+            for other in split.part(right):
+                assert not similar(words_of(one), words_of(other)), (one.text, other.text)
+
+
+@untimed
+@given(example_lists())
+def test_every_example_is_in_one_part_in_the_given_order(examples):
+    split = split_examples(examples, held_out=0.3)
+    placed = [each for part in Part for each in split.part(part)]
+    assert sorted(placed, key=examples.index) == examples
+    for part in Part:
+        assert list(split.part(part)) == [each for each in examples if each in split.part(part)]
+
+
+@untimed
+@given(example_lists(), st.randoms(use_true_random=False))
+def test_the_split_does_not_depend_on_the_order_of_rows(examples, random):
+    shuffled = random.sample(examples, len(examples))
+    before = part_by_text(split_examples(examples, held_out=0.4))
+    assert part_by_text(split_examples(shuffled, held_out=0.4)) == before
+
+
+@untimed
+@given(example_lists(), st.data())
+def test_added_rows_only_ever_move_a_text_towards_training(examples, data):
+    """From test to validation or training and from validation to training, never back.
+
+    An added row may be a new text, or a text already there in another file.
+    """
+    kept = data.draw(st.lists(st.booleans(), min_size=len(examples), max_size=len(examples)))
+    fewer = [each for each, keep in zip(examples, kept, strict=True) if keep]
+    known_twice = data.draw(st.sets(st.sampled_from(examples))) if examples else set()
+    more = [
+        example(each.text, source="a.csv+b.csv") if each in known_twice else each
+        for each in examples
+    ]
+    before = part_by_text(split_examples(fewer, held_out=0.4))
+    after = part_by_text(split_examples(more, held_out=0.4))
+    for text, part in before.items():
+        assert PARTS.index(after[text]) <= PARTS.index(part), text
+
+
+@untimed
+@given(example_lists())
+def test_texts_of_two_files_and_what_resembles_them_are_never_held_out(examples):
+    split = split_examples(examples, held_out=0.4)
+    held_out = [words_of(each) for each in (*split.validation, *split.test)]
+    for each in examples:
+        if "+" in each.source:
+            assert each in split.train
+            assert not any(similar(words_of(each), words) for words in held_out)
+
+
+def test_near_duplicates_from_two_files_are_trained_on():
+    text = next(
+        text
+        for text in (f"order number {word} won by the company" for word in ALPHABET)
+        if part_of(masked_key(text), held_out=0.4) is Part.TEST
+    )
+    twin = text.replace("won by", "won  by:")
+    alone = split_examples([example(text)], held_out=0.4)
+    assert part_by_text(alone) == {text: Part.TEST}
+    one_file = split_examples([example(text), example(twin)], held_out=0.4)
+    assert part_by_text(one_file) == {text: Part.TEST, twin: Part.TEST}
+    two_files = split_examples([example(text), example(twin, source="b.csv")], held_out=0.4)
+    assert part_by_text(two_files) == {text: Part.TRAIN, twin: Part.TRAIN}
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("Profit rose to EUR13.1 mn from EUR8.7 mn", "profit rose to eur0 0 mn from eur0 0 mn"),
+        ("In 2009, 1,300 people.", "in 0 0 0 people"),
+        ("Q3 up 5%", "q0 up 0"),
+        ("٣ and ３ are threes", "0 and 0 are threes"),
+        ("No number", "no number"),
+    ],
+)
+def test_numbers_are_masked(text, masked):
+    assert masked_key(text) == masked
+
+
+@pytest.mark.parametrize("held_out", [0.1, 0.25, 0.4])
+def test_one_sentence_with_many_years_stays_in_one_part(held_out):
+    examples = [example(f"Operating profit of {year} rose by {year % 97} %") for year in range(500)]
+    split = split_examples(examples, held_out=held_out)
+    assert sorted(len(split.part(part)) for part in Part) == [0, 0, 500]
+
+
+@pytest.mark.parametrize("held_out", [0.05, 0.1, 0.25, 0.4])
+def test_parts_have_about_the_shares_asked_for(held_out):
+    words = ["".join(pair) for pair in combinations(ALPHABET, 4)]
+    examples = [example(f"{one} {other}") for one, other in pairwise(words[:1800])]
+    split = split_examples(examples, held_out=held_out)
+    for part in (Part.VALIDATION, Part.TEST):
+        # Four standard deviations of 1,800 draws.
+        deviation = (held_out * (1 - held_out) / len(examples)) ** 0.5
+        assert len(split.part(part)) / len(examples) == pytest.approx(held_out, abs=4 * deviation)
+
+
+@untimed
+@given(st.text(), st.floats(0.01, 0.4), st.floats(0.01, 0.4))
+def test_a_smaller_share_holds_out_no_new_text(key, one, other):
+    smaller, larger = sorted((one, other))
+    if part_of(key, held_out=larger) is Part.TRAIN:
+        assert part_of(key, held_out=smaller) is Part.TRAIN
+    if part_of(key, held_out=smaller) is Part.TEST:
+        assert part_of(key, held_out=larger) is Part.TEST
+
+
+def test_no_examples_make_three_empty_parts():
+    assert split_examples([]) == Split((), (), ())
+
+
+PINNED = {
+    "Exports rose .": Part.TEST,
+    "EXPORTS shrank": Part.TEST,
+    "Orders in Q2 halved .": Part.VALIDATION,
+    "Net loss of EUR 17.9 mn halved .": Part.VALIDATION,
+    "Talvivaara raised its forecast": Part.VALIDATION,
+    "Operating profit rose to EUR 13.1 mn from EUR 8.7 mn .": Part.TRAIN,
+    "The company did not disclose the price .": Part.TRAIN,
+    "Nokia cut 1,000 jobs": Part.TRAIN,
+}
+
+
+@pytest.mark.parametrize(("text", "part"), PINNED.items())
+def test_a_text_falls_to_the_same_part_for_ever(text, part):
+    """A model was trained on these parts: another hash would test it on what it has read."""
+    assert part_by_text(split_examples([example(text)])) == {text: part}
+
+
+# Published data
+
+
+@pytest.fixture(scope="module")
+def published():
+    missing = [str(path) for path in (PHRASEBANK, TEACHER) if not path.is_file()]
+    if missing:
+        pytest.skip(f"no {' and no '.join(missing)}")
+    return read_examples([PHRASEBANK, TEACHER])
+
+
+@pytest.fixture(scope="module")
+def published_split(published: Dataset):
+    return split_examples(published.examples)
+
+
+def test_published_near_duplicates_stand_in_one_part(published_split):
+    parts = [
+        (index, each) for index, part in enumerate(Part) for each in published_split.part(part)
+    ]
+    assert len(parts) > 20_000
+    crossing = pairs_across([part for part, _ in parts], [words_of(each) for _, each in parts])
+    assert [(parts[i][1].text, parts[j][1].text) for i, j in crossing] == []
+
+
+def test_no_part_holds_a_text_of_the_documentation(published, published_split):
+    keys = {comparison_key(text) for text in RESERVED_TEXTS}
+    assert published.reserved > 0
+    for part in Part:
+        assert not [
+            each.text for each in published_split.part(part) if comparison_key(each.text) in keys
+        ]
+
+
+def test_what_the_teacher_read_of_phrasebank_is_not_held_out(published_split):
+    held_out = {each.source for each in (*published_split.validation, *published_split.test)}
+    assert held_out == {PHRASEBANK.name, TEACHER.name}
+    assert any("+" in each.source for each in published_split.train)
+
+
+def pairs_across(parts, sets):
+    """Every similar pair of sets in different parts, by comparing all that could be.
+
+    A pair's shared words are an entry of the product of the word matrix with itself. Only
+    sets of nearly equal size can be similar, which bounds the product to be made.
+    """
+    order = sorted(range(len(sets)), key=lambda index: len(sets[index]))
+    vocabulary = {word: column for column, word in enumerate(sorted(frozenset().union(*sets)))}
+    columns = [vocabulary[word] for index in order for word in sets[index]]
+    sizes = np.array([len(sets[index]) for index in order])
+    matrix = csr_matrix(
+        (np.ones(len(columns), dtype=np.int32), columns, np.concatenate([[0], sizes.cumsum()]))
+    )
+    part = np.array([parts[index] for index in order])
+    crossing = []
+    for size in np.unique(sizes):
+        start, middle = np.searchsorted(sizes, [size, size + 1])
+        end = np.searchsorted(sizes, size * 5 // 4, side="right")
+        for first in range(start, middle, 500):
+            rows = slice(first, min(first + 500, middle))
+            shared = (matrix[rows] @ matrix[start:end].T).tocoo()
+            left, right = shared.row + first, shared.col + start
+            union = sizes[left] + sizes[right] - shared.data
+            found = (5 * shared.data >= 4 * union) & (part[left] != part[right])
+            pairs = zip(left[found], right[found], strict=True)
+            crossing += [(order[one], order[other]) for one, other in pairs]
+    return crossing

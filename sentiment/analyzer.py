@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import numpy as np
+import numpy.typing as npt
 
 from sentiment.batching.batcher import Batcher
 from sentiment.engines import AnyEngine, open_engine
-from sentiment.errors import DeadlineExceeded
+from sentiment.errors import DeadlineExceeded, Unavailable
 from sentiment.metrics import Metrics
 from sentiment.models import ModelFiles, resolve_model
 from sentiment.predictions import Logits, Predictions, Timing, softmax
@@ -121,6 +122,8 @@ class Analyzer:
             InferenceFailed: the model failed on a batch that held one of the texts.
             Unavailable: the analyzer is closed or its batcher died.
         """
+        if not self.running:
+            raise Unavailable("the analyzer is closed or its batcher has died")
         if not texts:
             empty = np.zeros((0, len(self.model.labels)), np.float32)
             return self._predictions(empty, np.zeros(0, bool), Timing(0, 0, 0))
@@ -143,7 +146,9 @@ class Analyzer:
         self._metrics.truncated.inc(predictions.truncated_count)
         return predictions
 
-    def _predictions(self, logits: Logits, truncated: "np.ndarray", timing: Timing) -> Predictions:
+    def _predictions(
+        self, logits: Logits, truncated: npt.NDArray[np.bool_], timing: Timing
+    ) -> Predictions:
         return Predictions(self.model.labels, softmax(logits), truncated, timing)
 
     async def _warm_up(self) -> None:

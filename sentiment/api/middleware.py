@@ -58,9 +58,10 @@ class Observation:
             await self._app(scope, receive, send_observed)
         except Exception:
             log.exception("unhandled exception", extra={"request_id": request_id})
+            failure = InternalError("the server failed; its log has this request's id")
+            log_fields["code"] = failure.code
             if not status:
-                problem = ProblemResponse(InternalError("the server failed"), request_id)
-                await problem(scope, receive, send_observed)
+                await ProblemResponse(failure, request_id)(scope, receive, send_observed)
         finally:
             self._report(scope, status, time.perf_counter() - began_at, log_fields)
 

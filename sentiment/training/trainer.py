@@ -78,7 +78,7 @@ def train(
         args=_arguments(recipe, output, steps_per_epoch=len(split.train) / recipe.batch_texts),
         train_dataset=_Masked(
             _features(split.train, tokenizer, recipe.label_smoothing),
-            mask_id=tokenizer.token_to_id("[MASK]"),
+            mask_id=_mask_id(tokenizer, base) if recipe.masked_share else 0,
             share=recipe.masked_share,
         ),
         eval_dataset=_features(split.validation, tokenizer),
@@ -145,6 +145,13 @@ def _load_tokenizer(base: Path, max_tokens: int) -> Tokenizer:
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_tokens)
     return tokenizer
+
+
+def _mask_id(tokenizer: Tokenizer, base: Path) -> int:
+    mask_id = tokenizer.token_to_id("[MASK]")
+    if mask_id is None:
+        raise ModelError(f"{base}: the tokenizer has no [MASK], so no token can be hidden")
+    return mask_id
 
 
 def _features(
@@ -285,7 +292,7 @@ class _LengthBuckets(torch.utils.data.Sampler[int]):
         # The one batch that is not full must come last, or it would shift all after it.
         batches.sort(key=len, reverse=True)
         full = [batch for batch in batches if len(batch) == self._batch_texts]
-        rng.shuffle(full)  # type: ignore[arg-type]  # a list is a sequence
+        rng.shuffle(full)
         for batch in (*full, *batches[len(full) :]):
             yield from batch.tolist()
 

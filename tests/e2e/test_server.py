@@ -106,8 +106,9 @@ def test_sigterm_answers_what_was_accepted_and_ends():
             ["curl", "--silent", "-H", "Expect:", "-d", body, server.url], stdout=subprocess.PIPE
         )
         # The text count is logged when the answer is sent, so wait for the queue instead.
-        while "sentiment_batch_texts_count 2.0" in curl(f"{server.url}/metrics"):
-            pass  # 2: the warm-up's batches
+        for _ in range(1000):
+            if "sentiment_batch_texts_count 2.0" not in curl(f"{server.url}/metrics"):
+                break  # 2: the warm-up's batches
         code = server.stop()
         answer, _ = client.communicate(timeout=30)
     assert len(json.loads(answer)) == 40 * len(TEXTS)

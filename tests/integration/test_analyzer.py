@@ -1,0 +1,99 @@
+"""The façade in process, with the bundled model."""
+
+import asyncio
+
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from sentiment import Analyzer, Settings
+from sentiment.errors import DeadlineExceeded, ModelError, Unavailable
+from tests.doubles import GatedEngine
+from tests.texts import MIXED_LENGTHS, TEXTS, text_of
+
+COMPACT = Settings(model="compact", threads=2)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def analyzer():
+    async with Analyzer.open(COMPACT) as analyzer:
+        yield analyzer
+
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_texts_in_predictions_out(analyzer):
+    predictions = await analyzer.classify(list(TEXTS))
+    assert len(predictions) == len(TEXTS)
+    first = predictions[0]
+    assert first.label == "positive"
+    assert first.score == max(first.probabilities.values())
+    assert sum(first.probabilities.values()) == pytest.approx(1, abs=1e-6)
+    assert not first.truncated
+
+
+async def test_a_score_does_not_depend_on_who_shares_the_batch(analyzer):
+    together = (await analyzer.classify(MIXED_LENGTHS)).probabilities
+    alone = [(await analyzer.classify([text])).probabilities for text in MIXED_LENGTHS]
+    assert np.abs(together - np.concatenate(alone)).max() <= 1e-5
+
+
+async def test_many_callers_share_passes_and_each_gets_its_own(analyzer):
+    expected = (await analyzer.classify(TEXTS)).probabilities
+
+    async def call(index):
+        predictions = await analyzer.classify([TEXTS[index], TEXTS[-index]])
+        wanted = expected[[index, -index]]
+        assert np.abs(predictions.probabilities - wanted).max() <= 1e-5
+
+    await asyncio.gather(*(call(index % len(TEXTS)) for index in range(200)))
+
+
+async def test_truncation_is_reported_text_by_text(analyzer):
+    predictions = await analyzer.classify(["short", text_of(600)])
+    assert [each.truncated for each in predictions] == [False, True]
+    assert predictions.truncated_count == 1
+
+
+async def test_no_texts_need_no_pass(analyzer):
+    predictions = await analyzer.classify([])
+    assert list(predictions) == []
+
+
+async def test_the_time_is_accounted_for(analyzer):
+    timing = (await analyzer.classify(TEXTS)).timing
+    assert timing.tokenize_s > 0
+    assert timing.queue_s >= 0
+    assert timing.infer_s > 0
+
+
+async def test_a_closed_analyzer_refuses():
+    async with Analyzer.open(COMPACT) as closed:
+        assert closed.running
+    assert not closed.running
+    for texts in ([], ["a"]):
+        with pytest.raises(Unavailable):
+            await closed.classify(texts)
+
+
+async def test_a_passed_deadline_takes_the_texts_out_of_the_queue():
+    engine = GatedEngine()
+    settings = Settings(model="compact", deadline_s=0.1)
+    async with Analyzer.open(settings, open_engine=lambda *_: engine) as analyzer:
+        warm_up = len(engine.batches)
+        async with engine.held():
+            first = asyncio.create_task(analyzer.classify(["runs, though nobody waits for it"]))
+            await engine.entered()
+            with pytest.raises(DeadlineExceeded, match=r"not answered within 0\.1 s"):
+                await analyzer.classify(["never runs"])
+            with pytest.raises(DeadlineExceeded):
+                await first
+        await analyzer.classify(["runs"])
+    assert len(engine.batches) - warm_up == 2
+
+
+async def test_a_model_that_cannot_be_loaded_is_an_error_at_the_door(tmp_path):
+    with pytest.raises(ModelError):
+        async with Analyzer.open(Settings(model=str(tmp_path))):
+            pass

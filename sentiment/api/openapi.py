@@ -65,18 +65,22 @@ def openapi_document() -> dict[str, Any]:
             "version": sentiment.__version__,
             "summary": "Labels and scores for financial texts, batched across requests.",
         },
+        "tags": [
+            {"name": "classification", "description": "What the server is for"},
+            {"name": "operations", "description": "Help, probes, metrics"},
+        ],
         "paths": {
             "/": {
                 "get": _reading("What this is and how to call it", "text/plain"),
                 "post": _classifying(
                     "Classify texts",
-                    request={
-                        "oneOf": [
-                            _array(_ref("TextItem"), examples=[_examples()]),
-                            _array({"type": "string"}),
-                        ]
-                    },
-                    answer={"oneOf": [scores, _array(scores)]},
+                    # anyOf, because an empty array is both.
+                    request={"anyOf": [_array(_ref("TextItem")), _array({"type": "string"})]},
+                    example=[
+                        {"text": "Stocks rallied and the British pound gained."},
+                        {"text": "The economy showed significant growth."},
+                    ],
+                    answer={"anyOf": [scores, _array(scores)]},
                     failures=(*CLASSIFYING, errors.TooManyTexts),
                     parameters=[
                         {
@@ -93,6 +97,7 @@ def openapi_document() -> dict[str, Any]:
                 "post": _classifying(
                     "Classify one text",
                     request=_ref("TextItem"),
+                    example={"text": "The company announced record profits."},
                     answer=_ref("Sentiment"),
                     failures=CLASSIFYING,
                 )
@@ -108,19 +113,12 @@ def openapi_document() -> dict[str, Any]:
     }
 
 
-def _examples() -> list[dict[str, str]]:
-    return [
-        {"text": "Stocks rallied and the British pound gained."},
-        {"text": "The economy showed significant growth."},
-    ]
-
-
 def _ref(name: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _array(items: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"type": "array", "items": items, **more}
+def _array(items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": items}
 
 
 def _reading(
@@ -131,6 +129,7 @@ def _reading(
     schema = {"type": "object" if media_type == "application/json" else "string"}
     return {
         "summary": summary,
+        "tags": ["operations"],
         "responses": {
             "200": {"description": "OK", "content": {media_type: {"schema": schema}}},
             **_problems((*READING, *failures)),
@@ -142,6 +141,7 @@ def _classifying(
     summary: str,
     *,
     request: dict[str, Any],
+    example: Any,
     answer: dict[str, Any],
     failures: Sequence[type[RequestError]],
     parameters: Sequence[dict[str, Any]] = (),
@@ -154,8 +154,12 @@ def _classifying(
     }
     return {
         "summary": summary,
+        "tags": ["classification"],
         "parameters": [request_id, *parameters],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": request}}},
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": request, "example": example}},
+        },
         "responses": {
             "200": {
                 "description": "One answer for each text, in order",

@@ -8,6 +8,7 @@ fp16 safetensors, a clean tokenizer, and `training.json`, which says how it came
 import hashlib
 import json
 import logging
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -243,6 +244,7 @@ def _arguments(
         save_strategy="no",
         logging_strategy="epoch",
         report_to="none",
+        disable_tqdm=not sys.stderr.isatty(),
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
@@ -253,8 +255,8 @@ class _Trainer(transformers.Trainer):
 
     Its own `group_by_length` lays fifty batches out from the longest to the shortest, again
     and again. Where length goes with the source of a text, as with sentences of articles
-    and headlines, each stretch then trains on one source: in a trial the validation loss
-    rose by 0.04 in mid-training.
+    and headlines, each stretch then trains on one source: in two trials the validation
+    loss rose by 0.02 in mid-training.
     """
 
     def _get_train_sampler(self, train_dataset: Any = None) -> "_LengthBuckets":

@@ -9,14 +9,12 @@ import hashlib
 import json
 import logging
 import sys
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import transformers
 from sklearn.metrics import accuracy_score, f1_score
@@ -24,13 +22,11 @@ from tokenizers import Tokenizer
 
 from sentiment.errors import DataError, ModelError
 from sentiment.predictions import LABELS
-from sentiment.training.datasets import Dataset, Example
+from sentiment.training.datasets import Dataset
+from sentiment.training.features import Collator, LengthBuckets, MaskedTexts, features
 from sentiment.training.splits import Split
 
 log = logging.getLogger(__name__)
-
-POOL_BATCHES = 32
-"""Batches whose texts are sorted by length together: more would pad less and mix less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,13 +73,13 @@ def train(
     trainer = _Trainer(
         model=model,
         args=_arguments(recipe, output, steps_per_epoch=len(split.train) / recipe.batch_texts),
-        train_dataset=_Masked(
-            _features(split.train, tokenizer, recipe.label_smoothing),
+        train_dataset=MaskedTexts(
+            features(split.train, tokenizer, recipe.label_smoothing),
             mask_id=_mask_id(tokenizer, base) if recipe.masked_share else 0,
             share=recipe.masked_share,
         ),
-        eval_dataset=_features(split.validation, tokenizer),
-        data_collator=_Collator(pad_id=model.config.pad_token_id or 0),
+        eval_dataset=features(split.validation, tokenizer),
+        data_collator=Collator(pad_id=model.config.pad_token_id or 0),
         compute_loss_func=_soft_cross_entropy,
         compute_metrics=_validation_metrics,
         callbacks=[_EpochLine()],
@@ -155,59 +151,6 @@ def _mask_id(tokenizer: Tokenizer, base: Path) -> int:
     return mask_id
 
 
-def _features(
-    examples: Sequence[Example], tokenizer: Tokenizer, label_smoothing: float = 0.0
-) -> list[dict[str, Any]]:
-    """Return `input_ids`, `length` and a target distribution for each example."""
-    encodings = tokenizer.encode_batch_fast([example.text for example in examples])
-    features = []
-    for example, encoding in zip(examples, encodings, strict=True):
-        target = np.asarray(example.target, dtype=np.float32)
-        if not example.soft:
-            target = target * (1 - label_smoothing) + label_smoothing / len(LABELS)
-        features.append({"input_ids": encoding.ids, "length": len(encoding.ids), "labels": target})
-    return features
-
-
-class _Masked(torch.utils.data.Dataset[dict[str, Any]]):
-    """Features with a random share of their tokens hidden; first and last stay."""
-
-    def __init__(self, features: list[dict[str, Any]], *, mask_id: int, share: float) -> None:
-        self._features = features
-        self._mask_id = mask_id
-        self._share = share
-
-    def __len__(self) -> int:
-        return len(self._features)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        feature = self._features[index]
-        if not self._share:
-            return feature
-        ids = np.array(feature["input_ids"])
-        hidden = np.random.random(len(ids)) < self._share  # seeded by `transformers.set_seed`
-        hidden[[0, -1]] = False
-        ids[hidden] = self._mask_id
-        return {**feature, "input_ids": ids.tolist()}
-
-
-@dataclass(frozen=True, slots=True)
-class _Collator:
-    """Pad a batch to its longest text."""
-
-    pad_id: int
-
-    def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        width = max(feature["length"] for feature in features)
-        ids = torch.full((len(features), width), self.pad_id)
-        mask = torch.zeros_like(ids)
-        for row, feature in enumerate(features):
-            ids[row, : feature["length"]] = torch.tensor(feature["input_ids"])
-            mask[row, : feature["length"]] = 1
-        targets = torch.from_numpy(np.stack([feature["labels"] for feature in features]))
-        return {"input_ids": ids, "attention_mask": mask, "labels": targets}
-
-
 def _soft_cross_entropy(
     outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None
 ) -> torch.Tensor:
@@ -259,44 +202,12 @@ class _Trainer(transformers.Trainer):
     loss rose by 0.02 in mid-training.
     """
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> "_LengthBuckets":
-        return _LengthBuckets(
+    def _get_train_sampler(self, train_dataset: Any = None) -> "LengthBuckets":
+        return LengthBuckets(
             [feature["length"] for feature in train_dataset],
             batch_texts=self.args.per_device_train_batch_size,
             seed=self.args.seed,
         )
-
-
-class _LengthBuckets(torch.utils.data.Sampler[int]):
-    """Indices of texts such that each run of `batch_texts` is of similar length."""
-
-    def __init__(self, lengths: Sequence[int], *, batch_texts: int, seed: int) -> None:
-        self._lengths = np.asarray(lengths)
-        self._batch_texts = batch_texts
-        self._seed = seed
-        self._epoch = 0
-
-    def __len__(self) -> int:
-        return len(self._lengths)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose another order; the trainer calls this before each epoch."""
-        self._epoch = epoch
-
-    def __iter__(self) -> Iterator[int]:
-        rng = np.random.default_rng((self._seed, self._epoch))
-        order = rng.permutation(len(self._lengths))
-        batches: list[npt.NDArray[np.int64]] = []
-        for start in range(0, len(order), POOL_BATCHES * self._batch_texts):
-            pool = order[start : start + POOL_BATCHES * self._batch_texts]
-            pool = pool[np.argsort(self._lengths[pool], kind="stable")]
-            batches += np.split(pool, range(self._batch_texts, len(pool), self._batch_texts))
-        # The one batch that is not full must come last, or it would shift all after it.
-        batches.sort(key=len, reverse=True)
-        full = [batch for batch in batches if len(batch) == self._batch_texts]
-        rng.shuffle(full)
-        for batch in (*full, *batches[len(full) :]):
-            yield from batch.tolist()
 
 
 class _EpochLine(transformers.TrainerCallback):

@@ -21,6 +21,7 @@ LAYERS = {
         "api.app",
         "training.datasets",
         "training.splits",
+        "training.features",
         "training.trainer",
         "training.evaluation",
     ],
@@ -30,11 +31,11 @@ LAYER = {module: layer for layer, modules in LAYERS.items() for module in module
 
 DOORS = {
     "starlette": {"api"},
-    "torch": {"engines.packed", "engines.padded", "training.trainer"},
+    "torch": {"engines.packed", "engines.padded", "training.features", "training.trainer"},
     "transformers": {"engines.padded", "training.trainer"},
     "safetensors": {"engines.packed"},
     "huggingface_hub": {"hub"},
-    "tokenizers": {"tokenization", "training.trainer"},
+    "tokenizers": {"tokenization", "training.features", "training.trainer"},
     "pydantic": {"settings", "api.schemas", "api.openapi"},
     "pydantic_settings": {"settings"},
     "prometheus_client": {"metrics"},

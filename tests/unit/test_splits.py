@@ -1,4 +1,4 @@
-from itertools import combinations, pairwise
+from itertools import combinations, pairwise, permutations
 from pathlib import Path
 
 import numpy as np
@@ -42,19 +42,24 @@ def word_sets(draw):
     words = st.sampled_from(ALPHABET)
     originals = draw(st.lists(st.frozensets(words, max_size=12), min_size=1, max_size=4))
     changes = st.tuples(st.sampled_from(originals), st.frozensets(words, max_size=2))
-    return [original ^ changed for original, changed in draw(st.lists(changes, max_size=20))]
+    return [original ^ changed for original, changed in draw(st.lists(changes, max_size=12))]
 
 
 @st.composite
 def example_lists(draw):
-    """Examples with distinct texts, of two files, some known to both."""
+    """Examples with distinct texts: one file's or two files', some known to both.
+
+    Several spellings of one set of words are a cluster whose members fall to several parts.
+    """
     sets = draw(word_sets())
     spellings = draw(st.lists(st.permutations(ALPHABET), min_size=1, max_size=3))
-    texts = {
-        " ".join(sorted(words, key=draw(st.sampled_from(spellings)).index)) or "-" for words in sets
-    }
-    sources = st.sampled_from(["a.csv", "a.csv", "a.csv", "b.csv", "a.csv+b.csv"])
-    return [example(text, source=draw(sources)) for text in sorted(texts)]
+    texts = [
+        " ".join(sorted(words, key=spelling.index)) or "-"
+        for words in sets
+        for spelling in spellings
+    ]
+    files = draw(st.sampled_from([["a.csv"], ["a.csv", "a.csv", "b.csv", "a.csv+b.csv"]]))
+    return [example(text, source=draw(st.sampled_from(files))) for text in dict.fromkeys(texts)]
 
 
 def example(text, *, source="a.csv"):
@@ -201,6 +206,24 @@ def test_near_duplicates_from_two_files_are_trained_on():
     assert part_by_text(one_file) == {text: Part.TEST, twin: Part.TEST}
     two_files = split_examples([example(text), example(twin, source="b.csv")], held_out=0.4)
     assert part_by_text(two_files) == {text: Part.TRAIN, twin: Part.TRAIN}
+
+
+@pytest.mark.parametrize(
+    ("members", "part"),
+    [
+        ({Part.TRAIN, Part.TEST}, Part.TRAIN),
+        ({Part.TRAIN, Part.VALIDATION}, Part.TRAIN),
+        ({Part.VALIDATION, Part.TEST}, Part.VALIDATION),
+        (set(Part), Part.TRAIN),
+    ],
+)
+def test_a_mixed_cluster_goes_to_its_member_nearest_to_training(members, part):
+    spellings = [" ".join(words) for words in permutations(["profit", "of", "nokia", "rose"])]
+    fall_to = {part_of(masked_key(text), held_out=0.3): text for text in spellings}
+    texts = [fall_to[member] for member in sorted(members)]
+    for order in (texts, texts[::-1]):
+        split = split_examples([example(text) for text in order], held_out=0.3)
+        assert part_by_text(split) == dict.fromkeys(texts, part)
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,8 @@ clean: ## Remove the virtual environment and caches
 
 # A changed requirements file rebuilds the environment; what was removed is removed here too.
 $(VENV)/runtime.stamp: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and \
+	  sys.exit("error: Python 3.11 or newer is needed, as in: make PYTHON=python3.12")'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@

@@ -186,3 +186,8 @@ class ModelError(SentimentError):
 
 class DataError(SentimentError):
     """A data file cannot be read as labelled texts; the message names file and line."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return what a library's error says, in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

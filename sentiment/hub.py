@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from sentiment.errors import ModelError
+from sentiment.errors import ModelError, first_line
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,16 @@ ANSWER_S = 4.0
 """How long the Hub may take to name a model's commit before it counts as out of reach.
 Name resolution is included, which no HTTP client's own timeout covers."""
 
-SIDE_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+OUTAGES = (429, 500, 502, 503, 504)
+"""Statuses that say nothing about the model: at another time the Hub would serve it."""
+
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+"""In order of preference: a safetensors file cannot hold code."""
+
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
+"""Either is enough."""
+
+SIDE_FILES = ("config.json", "tokenizer_config.json", *TOKENIZER_FILES)
 """What is fetched beside the weights, where the model has it."""
 
 T = TypeVar("T")
@@ -38,16 +47,16 @@ def cached(name: str, revision: str | None = None) -> Snapshot | None:
     """Return the model from the local cache, without asking the Hub; `None` if absent."""
     from huggingface_hub import try_to_load_from_cache
 
-    # An interrupted download leaves a snapshot with some of its files: weights arrive last.
-    for weights in ("model.safetensors", "pytorch_model.bin"):
-        paths = [
-            try_to_load_from_cache(name, file, revision=revision)
-            for file in ("config.json", weights)
-        ]
-        if all(isinstance(path, str) for path in paths):
-            folder = Path(str(paths[0])).parent
-            return Snapshot(folder, commit=folder.name)
-    return None
+    def lies_there(file: str) -> bool:
+        return isinstance(try_to_load_from_cache(name, file, revision=revision), str)
+
+    # An interrupted download leaves a snapshot with some of its files.
+    config = try_to_load_from_cache(name, "config.json", revision=revision)
+    complete = any(map(lies_there, WEIGHT_FILES)) and any(map(lies_there, TOKENIZER_FILES))
+    if not (isinstance(config, str) and complete):
+        return None
+    folder = Path(config).parent
+    return Snapshot(folder, commit=folder.name)
 
 
 def fetch(name: str, revision: str | None = None) -> Snapshot:
@@ -70,29 +79,37 @@ def fetch(name: str, revision: str | None = None) -> Snapshot:
         info = _within(
             ANSWER_S, lambda: HfApi().model_info(name, revision=revision, timeout=ANSWER_S)
         )
-    except (HfHubHTTPError, HFValidationError) as error:
-        raise ModelError(f"{wanted}: the Hub refuses: {_first_line(error)}") from error
+    except HFValidationError as error:
+        raise ModelError(f"{wanted}: not a Hub name: {first_line(error)}") from error
     except Exception as error:
+        status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+        if status is not None and status not in OUTAGES:
+            raise ModelError(
+                f"{wanted}: the Hub answers {status}: there is no such model or revision, "
+                "or it needs a token (HF_TOKEN)"
+            ) from error
         # No network, a proxy's fault, offline mode: the libraries below raise many types.
         if hit := cached(name, revision):
             log.warning("the Hub is out of reach; serving %s from the cache", hit.commit)
             return hit
         raise ModelError(
-            f"{wanted} is not in the local cache and the Hub is out of reach ({_first_line(error)})"
+            f"{wanted} is not in the local cache and the Hub is out of reach ({first_line(error)})"
         ) from error
     files = _needed([sibling.rfilename for sibling in info.siblings or ()])
     disable_progress_bars()  # a log is not a terminal
     log.info("fetching %s@%s: %s", name, info.sha, ", ".join(files))
     try:
-        folder = snapshot_download(name, revision=info.sha, allow_patterns=files)
+        # By the name asked for, not by `info.sha`: only then does the cache learn which commit
+        # the name stands for, and a start without the Hub finds it.
+        folder = snapshot_download(name, revision=revision, allow_patterns=files)
     except Exception as error:  # as above, and disk errors
-        raise ModelError(f"{wanted}: download failed: {_first_line(error)}") from error
-    return Snapshot(Path(folder), commit=str(info.sha))
+        raise ModelError(f"{wanted}: download failed: {first_line(error)}") from error
+    return Snapshot(Path(folder), commit=Path(folder).name)
 
 
 def _needed(files: Sequence[str]) -> list[str]:
     """Return the files to fetch: not the TensorFlow, Flax and ONNX copies of the weights."""
-    weights = "model.safetensors" if "model.safetensors" in files else "pytorch_model.bin"
+    weights = next((file for file in WEIGHT_FILES if file in files), WEIGHT_FILES[0])
     return [file for file in (*SIDE_FILES, weights) if file in files]
 
 
@@ -116,7 +133,3 @@ def _within(limit_s: float, ask: Callable[[], T]) -> T:
     if not answers:
         raise TimeoutError(f"no answer within {limit_s:g} s")
     return answers[0]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).strip().splitlines()[0]

@@ -21,9 +21,6 @@ log = logging.getLogger(__name__)
 COMPACT_FOLDER = Path(__file__).resolve().parent.parent / "models" / "compact"
 FINBERT = "ProsusAI/finbert"
 
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
-"""In order of preference: a safetensors file cannot hold code."""
-
 HUB_NAME = re.compile(r"(?P<name>[\w-][\w.-]*(/[\w-][\w.-]*)?)(@(?P<revision>[\w./-]+))?", re.ASCII)
 
 
@@ -90,9 +87,9 @@ def read_model(folder: Path, *, name: str, revision: str | None = None) -> Model
     """
     config_path = folder / "config.json"
     config = _read_config(config_path)
-    weights = next((folder / file for file in WEIGHT_FILES if (folder / file).is_file()), None)
+    weights = next((folder / file for file in hub.WEIGHT_FILES if (folder / file).is_file()), None)
     if weights is None:
-        raise ModelError(f"{folder}: neither {' nor '.join(WEIGHT_FILES)} lies there")
+        raise ModelError(f"{folder}: neither {' nor '.join(hub.WEIGHT_FILES)} lies there")
     return ModelFiles(
         name=name,
         revision=revision or _sha256(weights)[:12],

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Protocol, TypeVar
 
 from sentiment.engines.batches import PackedBatch, PaddedBatch
-from sentiment.errors import ModelError
+from sentiment.errors import ModelError, first_line
 from sentiment.models import ModelFiles
 from sentiment.predictions import Logits
 
@@ -71,7 +71,6 @@ def open_engine(model: ModelFiles, *, engine: str, device: str, threads: int) ->
     except Exception as error:
         # torch, safetensors, pickle and transformers each report a damaged file their own way.
         log.debug("engine failed to open", exc_info=True)
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(f"{model.weights}: cannot be loaded: {reason}") from error
+        raise ModelError(f"{model.weights}: cannot be loaded: {first_line(error)}") from error
     log.info("engine ready", extra={"engine": opened.name, "device": opened.device})
     return opened

@@ -7,7 +7,7 @@ trains on both.
 
 import csv
 import hashlib
-import math
+import io
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,8 +36,8 @@ class Example:
     text: str
     target: tuple[float, ...]
     """A probability for each of `LABELS`; sums to 1."""
-    source: str
-    """Name of the file that it came from."""
+    sources: frozenset[str]
+    """Names of the files that it stands in."""
     soft: bool
     """The target is a teacher's probabilities, not an annotator's label."""
 
@@ -77,6 +77,9 @@ def read_examples(paths: Sequence[Path]) -> Dataset:
     Raises:
         DataError: a file cannot be read, or a row makes no sense; names file and line.
     """
+    names = [path.name for path in paths]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"two files are named {', '.join(repeated)}; records go by name")
     reserved_keys = {comparison_key(text) for text in RESERVED_TEXTS}
     kept: dict[str, Example] = {}
     rows = conflicts = reserved = 0
@@ -88,10 +91,7 @@ def read_examples(paths: Sequence[Path]) -> Dataset:
                 reserved += 1
             elif (first := kept.setdefault(key, example)) is not example:
                 conflicts += first.label != example.label
-                if first.source != example.source:
-                    # Known to two files: one file's label may derive from the other, which
-                    # makes the text no fair test. `splits` keeps such texts in training.
-                    kept[key] = replace(first, source=f"{first.source}+{example.source}")
+                kept[key] = replace(first, sources=first.sources | example.sources)
     if not kept:
         raise DataError(f"no labelled text in {', '.join(map(str, paths)) or 'no file'}")
     return Dataset(
@@ -115,8 +115,6 @@ def _read_file(path: Path) -> Iterator[Example]:
         raise DataError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 at byte {error.start}") from error
-    except csv.Error as error:
-        raise DataError(f"{path}: not a CSV file: {error}") from error
 
 
 def _read_phrasebank(path: Path) -> Iterator[Example]:
@@ -141,8 +139,10 @@ def _read_csv(path: Path) -> Iterator[Example]:
     A row with a number in each of `positive`, `negative` and `neutral` is a soft label; a
     row without them needs `label`.
     """
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
+    # Decoded whole, so that an error's position is one in the file.
+    content = path.read_bytes().decode("utf-8").removeprefix("\ufeff")
+    reader = csv.DictReader(io.StringIO(content, newline=""), strict=True)
+    try:
         columns = reader.fieldnames or ()
         text_column = next((name for name in TEXT_COLUMNS if name in columns), None)
         if text_column is None:
@@ -151,6 +151,8 @@ def _read_csv(path: Path) -> Iterator[Example]:
             text = (row[text_column] or "").strip()
             if not text:
                 raise DataError(f"{path}:{reader.line_num}: the text is empty")
+            if None in row:
+                raise DataError(f"{path}:{reader.line_num}: more cells than columns")
             cells = [row.get(label) for label in LABELS]
             if all(cells):
                 yield _soft_example(text, [cell or "" for cell in cells], path, reader.line_num)
@@ -161,6 +163,10 @@ def _read_csv(path: Path) -> Iterator[Example]:
                     f"{path}:{reader.line_num}: expected a `label`, or a number in each of "
                     f"{', '.join(LABELS)}"
                 )
+    except csv.Error as error:
+        # Not `DictReader.line_num`, which a broken header leaves at 0.
+        line = reader.reader.line_num
+        raise DataError(f"{path}:{line}: not a CSV file: {error}") from error
 
 
 def _hard_example(text: str, label: str, path: Path, line: int) -> Example:
@@ -168,7 +174,7 @@ def _hard_example(text: str, label: str, path: Path, line: int) -> Example:
     if name not in LABELS:
         raise DataError(f"{path}:{line}: unknown label {name!r}; expected {', '.join(LABELS)}")
     target = tuple(float(candidate == name) for candidate in LABELS)
-    return Example(text, target, source=path.name, soft=False)
+    return Example(text, target, sources=frozenset({path.name}), soft=False)
 
 
 def _soft_example(text: str, cells: Iterable[str], path: Path, line: int) -> Example:
@@ -176,11 +182,13 @@ def _soft_example(text: str, cells: Iterable[str], path: Path, line: int) -> Exa
         target = tuple(float(cell) for cell in cells)
     except ValueError as error:
         raise DataError(f"{path}:{line}: a probability is not a number") from error
-    total = math.fsum(target)
+    total = sum(target)  # not `math.fsum`, which raises on infinities
     # NaN fails both comparisons. Published probabilities carry 9 digits: 1e-3 is generous.
     if not (min(target) >= 0 and abs(total - 1) <= 1e-3):
         raise DataError(f"{path}:{line}: the probabilities do not sum to 1")
-    return Example(text, tuple(p / total for p in target), source=path.name, soft=True)
+    return Example(
+        text, tuple(p / total for p in target), sources=frozenset({path.name}), soft=True
+    )
 
 
 def _sha256(path: Path) -> str:

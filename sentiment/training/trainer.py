@@ -20,8 +20,9 @@ import transformers
 from sklearn.metrics import accuracy_score, f1_score
 from tokenizers import Tokenizer
 
-from sentiment.errors import DataError, ModelError
+from sentiment.errors import DataError, ModelError, first_line
 from sentiment.predictions import LABELS
+from sentiment.tokenization import load_tokenizer
 from sentiment.training.datasets import Dataset
 from sentiment.training.features import Collator, LengthBuckets, MaskedTexts, features
 from sentiment.training.splits import Split
@@ -65,8 +66,8 @@ def train(
         ModelError: `base` holds no model that can be fine-tuned.
         DataError: nothing to train on.
     """
-    if not split.train:
-        raise DataError("the training part of the data is empty")
+    if not (split.train and split.validation and split.test):
+        raise DataError("too few texts: the training, validation or test part is empty")
     transformers.set_seed(recipe.seed)
     tokenizer = _load_tokenizer(base, recipe.max_tokens)
     model = _load_classifier(base)
@@ -130,15 +131,15 @@ def _load_classifier(base: Path) -> Any:
             local_files_only=True,
             trust_remote_code=False,
         )
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{base}: cannot be fine-tuned: {error}") from error
+    except Exception as error:  # a damaged file fails in as many ways as there are formats
+        raise ModelError(f"{base}: cannot be fine-tuned: {first_line(error)}") from error
 
 
 def _load_tokenizer(base: Path, max_tokens: int) -> Tokenizer:
     path = base / "tokenizer.json"
     if not path.is_file():
         raise ModelError(f"{base}: no tokenizer.json lies there")
-    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer = load_tokenizer(base)
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_tokens)
     return tokenizer

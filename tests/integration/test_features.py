@@ -8,8 +8,10 @@ from sentiment.models import COMPACT_FOLDER
 from sentiment.training.datasets import Example
 from sentiment.training.features import Collator, LengthBuckets, MaskedTexts, features
 
-HARD = Example("Profit rose .", (1.0, 0.0, 0.0), source="bank.txt", soft=False)
-SOFT = Example("Profit fell sharply .", (0.1, 0.7, 0.2), source="teacher.csv", soft=True)
+HARD = Example("Profit rose .", (1.0, 0.0, 0.0), sources=frozenset({"bank.txt"}), soft=False)
+SOFT = Example(
+    "Profit fell sharply .", (0.1, 0.7, 0.2), sources=frozenset({"teacher.csv"}), soft=True
+)
 LENGTHS = np.random.default_rng(0).integers(3, 60, 1000).tolist()
 
 

@@ -51,7 +51,8 @@ def test_a_phrasebank_line_is_a_sentence_and_its_label(read):
         ("Sales fell .", NEGATIVE),
         ("Sales were .", NEUTRAL),
     ]
-    assert {(example.source, example.soft) for example in dataset.examples} == {("bank.txt", False)}
+    for example in dataset.examples:
+        assert (example.sources, example.soft) == ({"bank.txt"}, False)
 
 
 def test_the_last_at_sign_separates_the_label(read):
@@ -210,7 +211,7 @@ def test_of_a_text_in_two_rows_the_first_counts(read):
     dataset = read(rows_csv="text,label\nSales rose,positive\nSales rose,neutral\nUp,positive\n")
     assert labelled(dataset) == [("Sales rose", "positive"), ("Up", "positive")]
     assert (dataset.rows, dataset.duplicates, dataset.conflicts) == (3, 1, 1)
-    assert dataset.examples[0].source == "rows.csv"
+    assert dataset.examples[0].sources == {"rows.csv"}
 
 
 @pytest.mark.parametrize(
@@ -238,8 +239,11 @@ def test_of_two_files_the_first_wins_and_the_text_is_known_to_both(write, hard_f
     first = dataset.examples[0]
     assert first.soft is not hard_first
     assert LABELS[first.label] == ("positive" if hard_first else "neutral")
-    assert first.source == "+".join(path.name for path in paths)
-    assert {example.source for example in dataset.examples[1:]} == {path.name for path in paths}
+    assert first.sources == {"bank.txt", "teacher.csv"}
+    assert {tuple(example.sources) for example in dataset.examples[1:]} == {
+        ("bank.txt",),
+        ("teacher.csv",),
+    }
     assert (dataset.rows, dataset.duplicates, dataset.conflicts) == (4, 1, 1)
 
 
@@ -251,10 +255,24 @@ def test_files_that_agree_on_a_label_do_not_conflict(read):
     assert (dataset.duplicates, dataset.conflicts) == (1, 0)
 
 
-def test_a_source_names_each_file_once_however_often_the_text_stands_in_it(read):
+def test_the_sources_name_each_file_once_however_often_the_text_stands_in_it(read):
     rows = "text,label\n" + "Sales rose,positive\n" * 3
     (example,) = read(a_csv=rows, b_csv=rows, c_csv=rows).examples
-    assert example.source == "a.csv+b.csv+c.csv"
+    assert example.sources == {"a.csv", "b.csv", "c.csv"}
+
+
+def test_a_row_with_more_cells_than_columns_is_refused(read):
+    with pytest.raises(DataError, match=r"rows\.csv:3: more cells than columns"):
+        read(rows_csv="text,label\nUp,positive\nSales rose, again,positive\n")
+
+
+def test_two_files_of_one_name_are_refused(tmp_path):
+    paths = [tmp_path / "a" / "rows.csv", tmp_path / "b" / "rows.csv"]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_text("text,label\nUp,positive\n")
+    with pytest.raises(DataError, match=r"two files are named rows\.csv"):
+        read_examples(paths)
 
 
 def test_every_file_is_recorded_with_its_digest(read):

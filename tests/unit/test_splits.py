@@ -58,12 +58,12 @@ def example_lists(draw):
         for words in sets
         for spelling in spellings
     ]
-    files = draw(st.sampled_from([["a.csv"], ["a.csv", "a.csv", "b.csv", "a.csv+b.csv"]]))
+    files = draw(st.sampled_from([["a.csv"], ["a.csv", "a.csv", "b.csv", "a.csv b.csv"]]))
     return [example(text, source=draw(st.sampled_from(files))) for text in dict.fromkeys(texts)]
 
 
 def example(text, *, source="a.csv"):
-    return Example(text, target=(1.0, 0.0, 0.0), source=source, soft=False)
+    return Example(text, (1.0, 0.0, 0.0), sources=frozenset(source.split()), soft=False)
 
 
 def similar(left, right):
@@ -173,7 +173,7 @@ def test_added_rows_only_ever_move_a_text_towards_training(examples, data):
     fewer = [each for each, keep in zip(examples, kept, strict=True) if keep]
     known_twice = data.draw(st.sets(st.sampled_from(examples))) if examples else set()
     more = [
-        example(each.text, source="a.csv+b.csv") if each in known_twice else each
+        example(each.text, source="a.csv b.csv") if each in known_twice else each
         for each in examples
     ]
     before = part_by_text(split_examples(fewer, held_out=0.4))
@@ -188,7 +188,7 @@ def test_texts_of_two_files_and_what_resembles_them_are_never_held_out(examples)
     split = split_examples(examples, held_out=0.4)
     held_out = [words_of(each) for each in (*split.validation, *split.test)]
     for each in examples:
-        if "+" in each.source:
+        if len(each.sources) == 2:
             assert each in split.train
             assert not any(similar(words_of(each), words) for words in held_out)
 
@@ -325,9 +325,9 @@ def test_no_part_holds_a_text_of_the_documentation(published, published_split):
 
 
 def test_what_the_teacher_read_of_phrasebank_is_not_held_out(published_split):
-    held_out = {each.source for each in (*published_split.validation, *published_split.test)}
-    assert held_out == {PHRASEBANK.name, TEACHER.name}
-    assert any("+" in each.source for each in published_split.train)
+    held_out = {each.sources for each in (*published_split.validation, *published_split.test)}
+    assert held_out == {frozenset({PHRASEBANK.name}), frozenset({TEACHER.name})}
+    assert any(len(each.sources) == 2 for each in published_split.train)
 
 
 def pairs_across(parts, sets):

@@ -89,6 +89,9 @@ def train(
     label_smoothing: Annotated[
         float, typer.Option(min=0, max=1, help="For annotators' labels; not for a teacher's.")
     ] = 0.0,
+    temperature: Annotated[
+        float, typer.Option(min=0.1, help="At which targets are compared; 3 suits a teacher's.")
+    ] = 1.0,
     masked_share: Annotated[
         float, typer.Option(min=0, max=0.9, help="Share of tokens hidden while training.")
     ] = 0.0,
@@ -114,6 +117,7 @@ def train(
         warmup_share=warmup_share,
         weight_decay=weight_decay,
         label_smoothing=label_smoothing,
+        temperature=temperature,
         masked_share=masked_share,
         max_tokens=max_tokens,
         bf16=bf16,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+from typer.exceptions import TyperException
 
 from sentiment.errors import DataError, ModelError, SentimentError, SettingsError
 
@@ -39,10 +40,20 @@ HeldOut = Annotated[
 def main() -> None:
     """Run the command line; the one place where an error becomes an exit code."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except SentimentError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(EXIT_CODES.get(type(error), 1))
+        _end(str(error), EXIT_CODES.get(type(error), 1))
+    except TyperException as error:
+        # No message where the help was asked for by giving no command: it is printed already.
+        _end(error.format_message(), error.exit_code)
+    except typer.Abort:
+        _end("interrupted", 130)
+
+
+def _end(message: str, exit_code: int) -> NoReturn:
+    if message:
+        print(f"error: {message}", file=sys.stderr)
+    sys.exit(exit_code)
 
 
 @app.command()
@@ -79,13 +90,13 @@ def train(
     base_sha256: Annotated[
         str | None, typer.Option(help="Refuse a base whose weights have another digest.")
     ] = None,
-    epochs: Annotated[float, typer.Option(min=0.01)] = 3,
-    learning_rate: Annotated[float, typer.Option(min=0)] = 2e-5,
-    batch_texts: Annotated[int, typer.Option(min=1)] = 16,
+    epochs: Annotated[float, typer.Option(min=0.01, help="Passes over the data.")] = 3,
+    learning_rate: Annotated[float, typer.Option(min=0, help="AdamW's, at its peak.")] = 2e-5,
+    batch_texts: Annotated[int, typer.Option(min=1, help="Texts in one step.")] = 16,
     warmup_share: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the steps until the peak rate.")
     ] = 0.1,
-    weight_decay: Annotated[float, typer.Option(min=0)] = 0.01,
+    weight_decay: Annotated[float, typer.Option(min=0, help="AdamW's.")] = 0.01,
     label_smoothing: Annotated[
         float, typer.Option(min=0, max=1, help="For annotators' labels; not for a teacher's.")
     ] = 0.0,
@@ -98,7 +109,7 @@ def train(
     max_tokens: Annotated[int, typer.Option(min=8, max=512, help="Cut longer texts.")] = 128,
     held_out: HeldOut = 0.1,
     bf16: Annotated[bool, typer.Option(help="Autocast to bfloat16.")] = False,
-    seed: int = 7,
+    seed: Annotated[int, typer.Option(help="Of weights, order and dropout.")] = 7,
 ) -> None:
     """Fine-tune a model on labelled texts and evaluate it on held-out ones."""
     _log_to_terminal()

@@ -1,7 +1,6 @@
 """The server as its users meet it: a process, a socket, curl."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -162,9 +161,24 @@ def test_a_port_that_is_taken_is_said(repository, monkeypatch, server):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["serve", "--port", "99999"], "'--port'"),
+        (["serv"], "No such command 'serv'. Did you mean 'serve'?"),
+        (["train"], "Missing option"),
+    ],
+)
+def test_a_wrong_command_line_is_told_so_in_one_line(arguments, message):
+    done = serve_once("-m", "sentiment", *arguments)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+
+
 def test_help_names_the_commands():
     done = serve_once("-m", "sentiment", "--help", COLUMNS="100")
     assert done.returncode == 0
     for command in ("serve", "train", "evaluate"):
         assert command in done.stdout
-    assert os.environ.get("COLUMNS") or "Traceback" not in done.stderr

@@ -29,7 +29,6 @@ DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 PHRASEBANK = DATA / "financial_phrasebank" / "Sentences_50Agree.txt"
 TEACHER = DATA / "finbert_outputs.csv"
 
-PARTS = list(Part)
 ALPHABET = [chr(letter) for letter in range(ord("a"), ord("a") + 16)]
 
 untimed = settings(deadline=None)

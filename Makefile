@@ -30,7 +30,7 @@ startup: $(VENV)/runtime.stamp ## Measure how long the server takes until it is 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 
-# A changed requirements file rebuilds the environment; what was removed is removed here too.
+# A changed requirements.txt builds the environment anew; a changed file of the others adds to it.
 $(VENV)/runtime.stamp: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and \
 	  sys.exit("error: Python 3.11 or newer is needed, as in: make PYTHON=python3.12")'

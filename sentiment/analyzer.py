@@ -10,8 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from sentiment.batching.batcher import Batcher
-from sentiment.engines import AnyEngine, open_engine
-from sentiment.errors import DeadlineExceeded, Unavailable
+from sentiment.engines import Engine, open_engine
+from sentiment.errors import (
+    DeadlineExceeded,
+    InferenceFailed,
+    ModelError,
+    Unavailable,
+    first_line,
+)
 from sentiment.metrics import Metrics
 from sentiment.models import ModelFiles, resolve_model
 from sentiment.predictions import Logits, Predictions, Timing, softmax
@@ -20,12 +26,12 @@ from sentiment.tokenization import Tokenization, load_tokenizer
 
 log = logging.getLogger(__name__)
 
-EngineOpener = Callable[[ModelFiles, Settings], AnyEngine]
+EngineOpener = Callable[[ModelFiles, Settings], Engine]
 
-WARM_UP_TEXTS = ("Warm-up.", "The first passes allocate memory and choose kernels. " * 8)
+WARM_UP_TEXTS = ("Warm-up.", "The first passes allocate memory and choose kernels. " * 100)
 
 
-def engine_for(model: ModelFiles, settings: Settings) -> AnyEngine:
+def engine_for(model: ModelFiles, settings: Settings) -> Engine:
     """Open the engine that `settings` ask for."""
     return open_engine(
         model, engine=settings.engine, device=settings.device, threads=settings.thread_count
@@ -46,7 +52,7 @@ class Analyzer:
         settings: Settings,
         metrics: Metrics,
         model: ModelFiles,
-        engine: AnyEngine,
+        engine: Engine,
         tokenization: Tokenization,
         batcher: Batcher,
     ) -> None:
@@ -57,6 +63,10 @@ class Analyzer:
         self._metrics = metrics
         self._tokenization = tokenization
         self._batcher = batcher
+        self._closing = False
+        self._calls = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @classmethod
     @asynccontextmanager
@@ -78,6 +88,7 @@ class Analyzer:
         model = await asyncio.to_thread(resolve_model, settings.model)
         engine = await asyncio.to_thread(open_engine, model, settings)
         tokenizer = await asyncio.to_thread(load_tokenizer, model.folder)
+        _check_vocabulary(tokenizer.get_vocab_size(), model)
         metrics.model.labels(model.name, model.revision, engine.name, engine.precision).set(1)
         with Tokenization(
             tokenizer, max_tokens=model.max_tokens, threads=settings.thread_count
@@ -106,12 +117,15 @@ class Analyzer:
                         "load_s": round(time.perf_counter() - began_at, 3),
                     },
                 )
-                yield analyzer
+                try:
+                    yield analyzer
+                finally:
+                    await analyzer._drain()
 
     @property
     def running(self) -> bool:
         """Whether `classify` can answer."""
-        return self._batcher.running
+        return self._batcher.running and not self._closing
 
     async def classify(self, texts: Sequence[str]) -> Predictions:
         """Classify `texts`, sharing forward passes with other callers.
@@ -122,12 +136,17 @@ class Analyzer:
             InferenceFailed: the model failed on a batch that held one of the texts.
             Unavailable: the analyzer is closed or its batcher died.
         """
+        if isinstance(texts, str):
+            raise TypeError("expected a sequence of texts, not one text")
         if not self.running:
             raise Unavailable("the analyzer is closed or its batcher has died")
         if not texts:
             empty = np.zeros((0, len(self.model.labels)), np.float32)
             return self._predictions(empty, np.zeros(0, bool), Timing(0, 0, 0))
+        self._batcher.check_admission()
         began_at = time.perf_counter()
+        self._calls += 1
+        self._idle.clear()
         try:
             async with asyncio.timeout(self._deadline_s):
                 encodings = await self._tokenization.encode(texts)
@@ -135,6 +154,10 @@ class Analyzer:
                 answer = await self._batcher.submit(encodings.ids)
         except TimeoutError as error:
             raise DeadlineExceeded(f"not answered within {self._deadline_s:g} s") from error
+        finally:
+            self._calls -= 1
+            if not self._calls:
+                self._idle.set()
         self._metrics.tokenize_seconds.observe(tokenize_s)
         predictions = self._predictions(
             answer.logits,
@@ -152,7 +175,30 @@ class Analyzer:
         return Predictions(self.model.labels, softmax(logits), truncated, timing)
 
     async def _warm_up(self) -> None:
-        """Run real passes before the first caller does; readiness waits for them."""
+        """Run real passes before the first caller does; readiness waits for them.
+
+        The longest fills a model of 512 tokens: one that claims to read more than it can must
+        end the start, not turn every long text into an error.
+        """
         encodings = await self._tokenization.encode(WARM_UP_TEXTS)
         for ids in encodings.ids:
-            await self._batcher.submit([ids])
+            try:
+                await self._batcher.submit([ids])
+            except InferenceFailed as error:
+                reason = first_line(error.__cause__ or error)
+                raise ModelError(
+                    f"{self.model.reference}: fails on a text of {len(ids)} tokens: {reason}"
+                ) from error
+
+    async def _drain(self) -> None:
+        """Refuse new calls and wait for those in progress; each ends by its deadline."""
+        self._closing = True
+        await self._idle.wait()
+
+
+def _check_vocabulary(tokens: int, model: ModelFiles) -> None:
+    rows = model.config.get("vocab_size", tokens)
+    if isinstance(rows, int) and tokens > rows:
+        raise ModelError(
+            f"{model.folder}: the tokenizer has {tokens} tokens, the model only {rows}"
+        )

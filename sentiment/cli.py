@@ -61,7 +61,11 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
 ) -> None:
-    """Start the server. Settings come from SENTIMENT_* variables: see docs/settings.md."""
+    """Start the server.
+
+    Settings come from environment variables, such as SENTIMENT_MODEL, SENTIMENT_DEVICE and
+    SENTIMENT_LOG_LEVEL; docs/settings.md has them all.
+    """
     import uvicorn
 
     from sentiment.api.app import create_app
@@ -119,6 +123,8 @@ def train(
     from sentiment.training.trainer import Recipe, weights_sha256
     from sentiment.training.trainer import train as train_model
 
+    if output.exists() and not output.is_dir():
+        raise SettingsError(f"{output} is a file; --output names a folder")
     if base_sha256 and (found := weights_sha256(base)) != base_sha256:
         raise ModelError(f"{base}: the weights have SHA-256 {found}, not {base_sha256}")
     recipe = Recipe(
@@ -152,6 +158,8 @@ def evaluate(
     _need_training_libraries()
     from sentiment.training.evaluation import evaluate_model
 
+    if output is not None and not output.parent.is_dir():
+        raise SettingsError(f"{output.parent} is no folder; --output names a file in one")
     report = json.dumps(evaluate_model(model, data, held_out=held_out), indent=2)
     if output is not None:
         output.write_text(report + "\n")
@@ -166,8 +174,6 @@ def _need_training_libraries() -> None:
     from importlib.util import find_spec
 
     if missing := [name for name in ("accelerate", "sklearn") if find_spec(name) is None]:
-        _fail(f"{', '.join(missing)} not installed: pip install -r requirements-train.txt")
-
-
-def _fail(message: str) -> NoReturn:
-    raise SettingsError(message)
+        raise SettingsError(
+            f"{', '.join(missing)} not installed: pip install -r requirements-train.txt"
+        )

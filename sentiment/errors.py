@@ -12,6 +12,7 @@ SentimentError
 │   │   ├── TooManyTexts        too-many-texts
 │   │   └── TextTooLong         text-too-long
 │   ├── UnsupportedMedia    415 media-type        the body is not declared as JSON
+│   ├── UnsupportedEncoding 415 content-encoding  the body is compressed
 │   ├── InvalidInput        422 validation        items are wrong; each is named
 │   │   ├── TextEmpty           text-empty        nothing visible to classify
 │   │   └── InvalidUnicode      invalid-unicode   a lone surrogate
@@ -125,6 +126,14 @@ class UnsupportedMedia(RequestError):
     @property
     def headers(self) -> dict[str, str]:
         return {"Accept-Post": "application/json"}
+
+
+class UnsupportedEncoding(RequestError):
+    status, code, title = 415, "content-encoding", "The body must not be compressed"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Accept-Encoding": "identity"}
 
 
 class InvalidInput(RequestError):

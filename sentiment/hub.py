@@ -96,7 +96,9 @@ def fetch(name: str, revision: str | None = None) -> Snapshot:
             f"{wanted} is not in the local cache and the Hub is out of reach ({first_line(error)})"
         ) from error
     files = _needed([sibling.rfilename for sibling in info.siblings or ()])
-    disable_progress_bars()  # a log is not a terminal
+    # A log is not a terminal: no progress bars, and no handler of the library's own.
+    disable_progress_bars()
+    logging.getLogger("huggingface_hub").handlers = []
     log.info("fetching %s@%s: %s", name, info.sha, ", ".join(files))
     try:
         # By the name asked for, not by `info.sha`: only then does the cache learn which commit

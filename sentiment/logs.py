@@ -25,6 +25,8 @@ def configure_logging(level: str) -> None:
         logger.handlers = [handler] if name != "uvicorn.error" else []
         logger.propagate = name == "uvicorn.error"
         logger.setLevel(level.upper())
+    # Whatever else warns, such as the Hub's client, comes as JSON too.
+    logging.getLogger().handlers = [handler]
     # `sentiment.api.middleware` writes the access log, with route, texts and request id.
     logging.getLogger("uvicorn.access").disabled = True
 
@@ -43,8 +45,9 @@ class JsonFormatter(OrjsonFormatter):
 
     def formatException(self, ei: ExcInfo) -> str:
         """Return stack and type of an exception and of its causes, outermost last."""
-        error, parts = ei[1], []
-        while error is not None:
+        error = ei[1]
+        parts: list[str] = []
+        while error is not None and len(parts) < 8:  # a chain may be a circle
             stack = "".join(traceback.format_tb(error.__traceback__))
             said = f": {error}" if isinstance(error, SentimentError) else ""
             parts.append(f"{stack}{type(error).__name__}{said}")

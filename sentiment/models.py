@@ -8,12 +8,14 @@ import hashlib
 import json
 import logging
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sentiment import hub
-from sentiment.errors import ModelError
+from sentiment.errors import ModelError, first_line
 from sentiment.tokenization import read_tokenizer_config
 
 log = logging.getLogger(__name__)
@@ -22,6 +24,18 @@ COMPACT_FOLDER = Path(__file__).resolve().parent.parent / "models" / "compact"
 FINBERT = "ProsusAI/finbert"
 
 HUB_NAME = re.compile(r"(?P<name>[\w-][\w.-]*(/[\w-][\w.-]*)?)(@(?P<revision>[\w./-]+))?", re.ASCII)
+
+
+BUILT_IN_KERNELS = ("eager", "sdpa", True, False, None)
+"""What a key of an implementation may say; anything else may name a Hub repository of kernels
+to load (CVE-2026-4372)."""
+
+OFFSET_POSITIONS = ("roberta", "camembert", "mpnet", "longformer", "data2vec-text")
+"""Parts of architectures' names that count positions from `pad_token_id + 1`: 514 rows of the
+table hold 512 tokens."""
+
+PADS_LEFT = ("xlnet",)
+"""Architectures that read a text's last position, whatever stands there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +56,8 @@ class ModelFiles:
 
     @property
     def reference(self) -> str:
-        """`name@revision`: what every answer carries."""
-        return f"{self.name}@{self.revision}"
+        """`name@revision`, as every answer's header carries it: other than ASCII is escaped."""
+        return f"{quote(self.name)}@{self.revision}"
 
     @property
     def architecture(self) -> str:
@@ -60,6 +74,14 @@ def resolve_model(model: str) -> ModelFiles:
     Raises:
         ModelError: the model cannot be had, or what lies there cannot be served.
     """
+    try:
+        return _resolve(model)
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        # Unreadable folders, unknown home directories, numbers that are none: many types.
+        raise ModelError(f"{model}: {first_line(error)}") from error
+
+
+def _resolve(model: str) -> ModelFiles:
     if model == "auto":
         return _resolve_auto()
     if model == "compact":
@@ -87,17 +109,15 @@ def read_model(folder: Path, *, name: str, revision: str | None = None) -> Model
     """
     config_path = folder / "config.json"
     config = _read_config(config_path)
-    weights = next((folder / file for file in hub.WEIGHT_FILES if (folder / file).is_file()), None)
-    if weights is None:
-        raise ModelError(f"{folder}: neither {' nor '.join(hub.WEIGHT_FILES)} lies there")
+    weights = find_weights(folder)
     return ModelFiles(
         name=name,
-        revision=revision or _sha256(weights)[:12],
+        revision=revision or file_sha256(weights)[:12],
         folder=folder,
         weights=weights,
         config=config,
         labels=_labels(config, config_path),
-        max_tokens=_max_tokens(config, read_tokenizer_config(folder)),
+        max_tokens=_max_tokens(config, read_tokenizer_config(folder), config_path),
     )
 
 
@@ -123,11 +143,15 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: not JSON: {error}") from error
     if not isinstance(config, dict):
         raise ModelError(f"{path}: expected a JSON object")
-    for key in config:
-        # `auto_map` names Python files to run; `_attn_implementation*` may name a Hub
-        # repository of kernels (CVE-2026-4372). A classifier of text needs neither.
-        if key == "auto_map" or key.startswith("_attn_implementation"):
+    for key, value in _members(config):
+        foreign_kernels = "implementation" in key and value not in BUILT_IN_KERNELS
+        if "auto_map" in key or foreign_kernels or ("use_kernels" in key and value):
             raise ModelError(f"{path}: {key} names code, and code in a model is never run")
+    if config.get("position_embedding_type", "absolute") != "absolute":
+        # Neither engine knows them, and transformers 5 ignores the setting in silence.
+        raise ModelError(f"{path}: {config['position_embedding_type']} positions are not served")
+    if config.get("model_type") in PADS_LEFT:
+        raise ModelError(f"{path}: {config['model_type']} is not served")
     if config.get("problem_type") not in (None, "single_label_classification"):
         raise ModelError(f"{path}: problem_type {config['problem_type']} is not served")
     return config
@@ -146,17 +170,45 @@ def _labels(config: dict[str, Any], path: Path) -> tuple[str, ...]:
     return labels
 
 
-def _max_tokens(config: dict[str, Any], tokenizer_config: dict[str, Any]) -> int:
+def _max_tokens(config: dict[str, Any], tokenizer_config: dict[str, Any], path: Path) -> int:
     """Return the smaller of what the tokenizer's and the model's files allow."""
-    positions = config.get("max_position_embeddings", 512)
-    if config.get("model_type") in ("roberta", "xlm-roberta", "camembert"):
-        # These count positions from pad_token_id + 1, so 514 rows hold 512 tokens.
-        positions -= config.get("pad_token_id", 1) + 1
+    positions = config.get("max_position_embeddings", config.get("n_positions", 512))
     # Files without a limit carry a huge number in its place: the minimum passes it over.
     limit = tokenizer_config.get("model_max_length") or positions
-    return int(min(positions, limit))
+    if not isinstance(positions, int) or not isinstance(limit, int | float):
+        raise ModelError(f"{path}: the maximum length is not a number")
+    if any(part in str(config.get("model_type")) for part in OFFSET_POSITIONS):
+        positions -= config.get("pad_token_id", 1) + 1
+    max_tokens = int(min(positions, limit))
+    if max_tokens < 3:
+        raise ModelError(f"{path}: a maximum of {max_tokens} tokens leaves no room for a text")
+    return max_tokens
 
 
-def _sha256(path: Path) -> str:
+def _members(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the keys of a JSON value with what they hold, at any depth."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield key, inner
+            yield from _members(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _members(inner)
+
+
+def find_weights(folder: Path) -> Path:
+    """Return the folder's weights file.
+
+    Raises:
+        ModelError: there is none.
+    """
+    for name in hub.WEIGHT_FILES:
+        if (folder / name).is_file():
+            return folder / name
+    raise ModelError(f"{folder}: neither {' nor '.join(hub.WEIGHT_FILES)} lies there")
+
+
+def file_sha256(path: Path) -> str:
+    """Return a file's SHA-256 in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

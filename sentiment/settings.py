@@ -46,8 +46,9 @@ class Settings(BaseSettings):
     """Tokens that may wait ahead of a request before it is refused with 429. A request's
     own tokens do not count: an idle server takes any request within the other limits."""
 
-    deadline_s: float = Field(60, gt=0)
-    """How long a request may take, queueing included, before it is answered 504."""
+    deadline_s: float = Field(60, gt=0, le=3600)
+    """How long a request may take from the end of its body, queueing included, before it is
+    answered 504. At most an hour."""
 
     max_body_bytes: int = Field(4 * 2**20, ge=1)
     """Largest request body."""

@@ -27,6 +27,9 @@ from sentiment.errors import ModelError
 
 TokenIds = npt.NDArray[np.int64]
 
+WORDPIECE_TOKENIZERS = ("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer")
+"""Which classes `vocab.txt` alone defines; others cut words by rules of their own."""
+
 CHUNK_TEXTS = 256
 """Texts that one thread takes at a time, so that a request of thousands uses every thread
 and a single text waits for one chunk at most."""
@@ -111,6 +114,8 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         path = folder / "vocab.txt"
         if path.is_file():
             return _bert_tokenizer(path, read_tokenizer_config(folder))
+    except ModelError:
+        raise
     except Exception as error:  # the tokenizers library raises bare Exception
         raise ModelError(f"{path}: not a tokenizer file: {error}") from error
     raise ModelError(f"{folder}: neither tokenizer.json nor vocab.txt lies there")
@@ -136,6 +141,9 @@ def read_tokenizer_config(folder: Path) -> dict[str, Any]:
 
 def _bert_tokenizer(vocab_path: Path, config: dict[str, Any]) -> Tokenizer:
     """Build what `transformers.BertTokenizer` builds from the same two files."""
+    declared = config.get("tokenizer_class", "BertTokenizer")
+    if declared.removesuffix("Fast") not in WORDPIECE_TOKENIZERS:
+        raise ModelError(f"{vocab_path}: a {declared} needs a tokenizer.json")
     vocab = WordPiece.read_file(str(vocab_path))
     special = {
         role: _content(config.get(f"{role}_token", default))

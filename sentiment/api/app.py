@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sentiment.analyzer import Analyzer
 from sentiment.api.middleware import Observation
 from sentiment.api.responses import ProblemResponse
-from sentiment.api.routes import ROUTES
+from sentiment.api.routes import ROUTES, route_names
 from sentiment.errors import (
     InternalError,
     MethodNotAllowed,
@@ -35,6 +35,8 @@ class State(TypedDict):
     """What the lifespan owns and every request sees."""
 
     analyzer: Analyzer
+    settings: Settings
+    metrics: Metrics
 
 
 def create_app(settings: Settings, *, open_analyzer: AnalyzerOpener = Analyzer.open) -> ASGIApp:
@@ -44,20 +46,16 @@ def create_app(settings: Settings, *, open_analyzer: AnalyzerOpener = Analyzer.o
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
         async with open_analyzer(settings, metrics) as analyzer:
-            yield {"analyzer": analyzer}
+            yield {"analyzer": analyzer, "settings": settings, "metrics": metrics}
 
     app = Starlette(
         routes=ROUTES,
         lifespan=lifespan,
-        middleware=[
-            Middleware(Observation, metrics=metrics, routes=[route.path for route in ROUTES])
-        ],
+        middleware=[Middleware(Observation, metrics=metrics, routes=route_names())],
         exception_handlers={RequestError: _refuse, HTTPException: _refuse_http},
     )
     app.router.redirect_slashes = False  # a redirected POST loses its body in many clients
-    app.state.settings = settings
-    app.state.metrics = metrics
-    return _PlainStartupFailure(app)
+    return _PlainLifespanFailure(app)
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
@@ -80,7 +78,7 @@ async def _refuse_http(request: Request, error: Exception) -> Response:
     return await _refuse(request, refusal)
 
 
-class _PlainStartupFailure:
+class _PlainLifespanFailure:
     """Ends a failed start with one log line in place of a traceback; uvicorn then exits 3."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -90,16 +88,20 @@ class _PlainStartupFailure:
         if scope["type"] != "lifespan":
             await self._app(scope, receive, send)
             return
+        failed = "cannot start"
 
         async def send_plain(message: Message) -> None:
+            nonlocal failed
+            if message["type"] == "lifespan.startup.complete":
+                failed = "cannot stop cleanly"
             # Starlette puts the whole traceback into the message, and uvicorn logs it.
-            if message["type"] == "lifespan.startup.failed":
+            if "message" in message:
                 message["message"] = ""
             await send(message)
 
         try:
             await self._app(scope, receive, send_plain)
         except ModelError as error:
-            log.critical("cannot start: %s", error)
+            log.critical("%s: %s", failed, error)
         except Exception:
-            log.critical("cannot start", exc_info=True)
+            log.critical(failed, exc_info=True)

@@ -26,11 +26,15 @@ QUIET_ROUTES = frozenset({"GET /livez", "GET /readyz", "GET /metrics"})
 """Asked every few seconds by machines: logged at level debug."""
 
 
+CLIENT_CLOSED = 499
+"""Logged and counted, never sent: nobody was there to take an answer."""
+
+
 class Observation:
     """Wraps the application; the only place that logs or counts a request."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, routes: Collection[str]) -> None:
-        """Observe `app`; a path that is not in `routes` is reported as `other`."""
+        """Observe `app`; what is not in `routes`, as `POST /`, is reported as `other`."""
         self._app = app
         self._metrics = metrics
         self._routes = frozenset(routes)
@@ -68,9 +72,11 @@ class Observation:
     def _report(
         self, scope: Scope, status: int, duration_s: float, log_fields: dict[str, object]
     ) -> None:
-        # Never the path itself: it may hold a client's text, and metrics want closed sets.
-        path = scope["path"] if scope["path"] in self._routes else "other"
-        route = f"{scope['method']} {path}" if path != "other" else path
+        # Never what a client made up: it may hold text, and metrics want closed sets.
+        route = f"{scope['method']} {scope['path']}"
+        if route not in self._routes:
+            route = "other"
+        status = status or CLIENT_CLOSED
         self._metrics.requests.labels(route, str(status)).inc()
         self._metrics.request_seconds.labels(route).observe(duration_s)
         if code := log_fields.get("code"):

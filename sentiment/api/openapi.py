@@ -21,6 +21,7 @@ CLASSIFYING = (
     errors.BodyTooLarge,
     errors.TextTooLong,
     errors.UnsupportedMedia,
+    errors.UnsupportedEncoding,
     errors.InvalidInput,
     errors.TextEmpty,
     errors.InvalidUnicode,

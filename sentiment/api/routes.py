@@ -1,6 +1,7 @@
 """The routes. Each handler reads: parse, ask, answer."""
 
 from collections.abc import Mapping
+from email.message import Message
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +21,14 @@ from sentiment.api.schemas import (
     render_predictions,
     render_sentiment,
 )
-from sentiment.errors import BodyIncomplete, BodyTooLarge, NotFound, Unavailable, UnsupportedMedia
+from sentiment.errors import (
+    BodyIncomplete,
+    BodyTooLarge,
+    NotFound,
+    Unavailable,
+    UnsupportedEncoding,
+    UnsupportedMedia,
+)
 from sentiment.metrics import Metrics
 from sentiment.predictions import Predictions
 from sentiment.settings import Settings
@@ -48,8 +56,7 @@ class Root(HTTPEndpoint):
     """`/`: the main job, and a word of help for those who look."""
 
     async def get(self, request: Request) -> Response:
-        host = request.headers.get("host", "localhost:8000")
-        return PlainTextResponse(HELP.format(url=f"http://{host}/"))
+        return PlainTextResponse(HELP.format(url=request.base_url))
 
     async def post(self, request: Request) -> Response:
         top_k = parse_top_k(request.query_params.get("top_k"))
@@ -114,7 +121,7 @@ async def info(request: Request) -> Response:
 
 async def metrics(request: Request) -> Response:
     """Prometheus' text format."""
-    served: Metrics = request.app.state.metrics
+    served: Metrics = request.state.metrics
     return Response(served.exposition(), media_type=served.content_type)
 
 
@@ -161,6 +168,17 @@ ROUTES = (
     Route("/docs", docs),
     Route("/docs/{file}", docs_file),
 )
+
+
+def route_names() -> set[str]:
+    """Return every method and path that is served, such as `POST /`."""
+    names = set()
+    for route in ROUTES:
+        methods = route.methods or {
+            method for method in ("GET", "HEAD", "POST") if hasattr(route.endpoint, method.lower())
+        }
+        names |= {f"{method} {route.path}" for method in methods}
+    return names
 
 
 async def _classify(request: Request, texts: list[str]) -> Predictions:
@@ -210,14 +228,16 @@ async def _read_json(request: Request) -> bytes:
 
 
 def _require_json(request: Request) -> None:
-    declared = request.headers.get("content-type", "")
-    media_type, _, parameters = declared.lower().partition(";")
-    charset = parameters.strip().removeprefix("charset=").strip('"')
-    if media_type.strip() == "application/json" and charset in ("", "utf-8", "utf8"):
-        return
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise UnsupportedEncoding("send the body as it is, without Content-Encoding")
+    declared = Message()  # the standard library's reader of such headers
+    declared["content-type"] = request.headers.get("content-type", "")
+    if declared.get_content_type() == "application/json":
+        if declared.get_content_charset("utf-8") in ("utf-8", "utf8"):
+            return
     # `curl -d` says "form" unless told otherwise, and means JSON here. A browser says it too,
     # for a form on any website, but adds where from: that is refused.
-    if media_type.strip() == "application/x-www-form-urlencoded" and not (
+    elif declared.get_content_type() == "application/x-www-form-urlencoded" and not (
         "origin" in request.headers or "sec-fetch-site" in request.headers
     ):
         return
@@ -230,5 +250,5 @@ def _analyzer(request: Request) -> Analyzer:
 
 
 def _settings(request: Request) -> Settings:
-    settings: Settings = request.app.state.settings
+    settings: Settings = request.state.settings
     return settings

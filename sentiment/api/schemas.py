@@ -5,6 +5,7 @@ a request is taken whole or not at all.
 """
 
 import json
+import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -25,6 +26,9 @@ from sentiment.errors import (
 )
 from sentiment.predictions import Predictions
 from sentiment.settings import Settings
+
+SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+"""Half of a pair in JSON's own spelling; in UTF-8 itself it is no character."""
 
 MAX_LISTED_ERRORS = 20
 """A refusal names this many wrong items; the count is always complete."""
@@ -93,9 +97,8 @@ def parse_texts(body: bytes, settings: Settings) -> list[str]:
     Raises:
         RequestError: see `docs/api.md`; names up to 20 wrong items by JSON Pointer.
     """
-    document = _parse_json(body)
-    if isinstance(document, list) and len(document) > settings.max_texts:
-        raise TooManyTexts(f"{len(document)} texts; at most {settings.max_texts} in one request")
+    document = _parse_json(body, settings)
+    _check_count(document, settings)
     # The first item decides the form, so that an error can say what the others should be.
     if isinstance(document, list) and document and isinstance(document[0], str):
         texts = _validated(_STRINGS, document)
@@ -110,7 +113,7 @@ def parse_text(body: bytes, settings: Settings) -> str:
     Raises:
         RequestError: as `parse_texts`.
     """
-    item = _validated(_OBJECT, _parse_json(body))
+    item = _validated(_OBJECT, _parse_json(body, settings))
     return _checked([item.text], settings, pointer="/text")[0]
 
 
@@ -170,14 +173,19 @@ def render_problem(error: RequestError, request_id: str) -> bytes:
     return orjson.dumps(problem)
 
 
-def _parse_json(body: bytes) -> Any:
+def _check_count(document: Any, settings: Settings) -> None:
+    if isinstance(document, list) and len(document) > settings.max_texts:
+        raise TooManyTexts(f"{len(document)} texts; at most {settings.max_texts} in one request")
+
+
+def _parse_json(body: bytes, settings: Settings) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        _refuse_json(body, error)
+        _refuse_json(body, error, settings)
 
 
-def _refuse_json(body: bytes, error: orjson.JSONDecodeError) -> NoReturn:
+def _refuse_json(body: bytes, error: orjson.JSONDecodeError, settings: Settings) -> NoReturn:
     """Say what orjson did not like: the encoding, the syntax, or a lone surrogate."""
     try:
         text = body.decode("utf-8")
@@ -185,19 +193,23 @@ def _refuse_json(body: bytes, error: orjson.JSONDecodeError) -> NoReturn:
         raise InvalidEncoding(f"byte {wrong.start} is not UTF-8") from None
     if text.startswith("\ufeff"):
         raise InvalidEncoding("the body begins with a byte order mark") from None
+    broken = InvalidJson(f"line {error.lineno}, column {error.colno}: not JSON")
+    if SURROGATE_ESCAPE.search(body) is None:
+        raise broken from None
     try:
         # The standard library takes lone surrogates, which tells us where they stand.
         document = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
-        raise InvalidJson(f"line {error.lineno}, column {error.colno}: not JSON") from None
+        raise broken from None
+    _check_count(document, settings)
     items, pointer = (document, "/{}") if isinstance(document, list) else ([document], "")
     errors = [
         ItemError("invalid-unicode", "a lone surrogate", pointer=where)
         for where, string in _strings(items, pointer)
         if not _encodable(string)
     ]
-    if not errors:  # what only orjson refuses, such as deep nesting
-        raise InvalidJson(f"line {error.lineno}, column {error.colno}: not accepted") from None
+    if not errors:  # it stands elsewhere, or orjson minds something else
+        raise broken from None
     raise InvalidUnicode(f"lone surrogates: {len(errors)} of {len(items)} items", errors) from None
 
 
@@ -260,4 +272,6 @@ def _visible(text: str) -> bool:
     Those are Unicode's categories Z, C and M: a text of nothing else leaves the tokenizer
     nothing, and the model would classify the empty string.
     """
+    if text.isspace():  # the same answer, sooner
+        return False
     return any(unicodedata.category(character)[0] not in "ZCM" for character in text)

@@ -18,7 +18,7 @@ import numpy as np
 
 from sentiment.batching.policy import retry_after_s, smoothed
 from sentiment.batching.queue import Entry, EntryQueue, Slice
-from sentiment.engines import AnyEngine
+from sentiment.engines import Engine
 from sentiment.errors import InferenceFailed, Overloaded, Unavailable
 from sentiment.metrics import Metrics
 from sentiment.predictions import Logits
@@ -44,7 +44,7 @@ class Batcher:
 
     def __init__(
         self,
-        engine: AnyEngine,
+        engine: Engine,
         *,
         token_budget: int,
         max_queue_tokens: int,
@@ -82,15 +82,11 @@ class Batcher:
         """Whether submissions are accepted and will be answered."""
         return self._task is not None and not self._task.done()
 
-    async def submit(self, encodings: Sequence[TokenIds]) -> Answer:
-        """Classify one request's encodings, together with whatever else waits.
-
-        The request is admitted whole or not at all. Cancelling the call takes it out of the
-        queue.
+    def check_admission(self) -> None:
+        """Return if a submission would be taken now. Cheap: ask before tokenising.
 
         Raises:
             Overloaded: too many tokens wait ahead.
-            InferenceFailed: the forward pass failed on a batch that held one of these.
             Unavailable: the loop does not run.
         """
         if not self.running:
@@ -101,6 +97,20 @@ class Batcher:
                 f"{ahead} tokens wait, more than {self._max_queue_tokens}",
                 retry_after_s=retry_after_s(ahead, self._tokens_per_s),
             )
+
+    async def submit(self, encodings: Sequence[TokenIds]) -> Answer:
+        """Classify one request's encodings, together with whatever else waits.
+
+        The request is admitted whole or not at all. Cancelling the call takes it out of the
+        queue.
+
+        Raises:
+            Overloaded, Unavailable: as `check_admission`.
+            InferenceFailed: the forward pass failed on a batch that held one of these.
+        """
+        if not encodings:
+            raise ValueError("nothing to classify")
+        self.check_admission()
         entry = Entry(encodings, admitted_at=time.perf_counter())
         self._queue.put(entry)
         logits = await entry.future
@@ -150,7 +160,7 @@ class Batcher:
         """Lay out and run one batch, on the engine's thread."""
         began_at = time.perf_counter()
         batch = self._engine.batch_type.collate(encodings)
-        logits = self._engine.infer(batch)  # type: ignore[arg-type]  # its own batch_type
+        logits = self._engine.infer(batch)
         self._metrics.infer_seconds.observe(time.perf_counter() - began_at)
         self._metrics.batch_texts.observe(len(encodings))
         self._metrics.batch_tokens.observe(batch.tokens)

@@ -6,18 +6,16 @@ runs any Hugging Face sequence classifier and is the reference. Both answer the 
 
 import logging
 from importlib import import_module
-from typing import Protocol, TypeVar
+from typing import Any, Protocol
 
 from sentiment.engines.batches import PackedBatch, PaddedBatch
 from sentiment.errors import ModelError, first_line
 from sentiment.models import ModelFiles
 from sentiment.predictions import Logits
 
-__all__ = ["ENGINES", "AnyEngine", "Engine", "open_engine"]
+__all__ = ["ENGINES", "Engine", "open_engine"]
 
 log = logging.getLogger(__name__)
-
-B = TypeVar("B", PackedBatch, PaddedBatch)
 
 ENGINES = {
     "packed": "sentiment.engines.packed:PackedEngine",
@@ -26,7 +24,7 @@ ENGINES = {
 """Name of an engine -> where it is imported from, once it is wanted."""
 
 
-class Engine(Protocol[B]):
+class Engine(Protocol):
     """One loaded model on one device. Knows token ids, never text or HTTP."""
 
     name: str
@@ -35,11 +33,11 @@ class Engine(Protocol[B]):
     """Where it runs, such as `cpu` or `cuda:0`."""
     precision: str
     """Of its arithmetic, such as `fp32`."""
-    batch_type: type[B]
+    batch_type: type[PackedBatch] | type[PaddedBatch]
     """How it wants encodings laid out; `batch_type.collate` makes one."""
 
-    def infer(self, batch: B) -> Logits:
-        """Classify one batch. Called from one thread, never twice at once.
+    def infer(self, batch: Any) -> Logits:
+        """Classify one batch of `batch_type`. Called from one thread, never twice at once.
 
         Returns:
             Logits `float32 [texts, labels]`: rows as in the batch, columns as the labels.
@@ -50,22 +48,16 @@ class Engine(Protocol[B]):
         ...
 
 
-AnyEngine = Engine[PackedBatch] | Engine[PaddedBatch]
-
-
-def open_engine(model: ModelFiles, *, engine: str, device: str, threads: int) -> AnyEngine:
-    """Load `model` into the engine named `engine`; `auto` chooses by architecture.
+def open_engine(model: ModelFiles, *, engine: str, device: str, threads: int) -> Engine:
+    """Load `model` into the engine named `engine`; `auto` takes packed where it can.
 
     Raises:
         ModelError: the weights cannot be read, or do not fit the engine.
     """
-    if engine == "auto":
-        engine = "packed" if model.architecture == "bert" else "padded"
-    module, _, attribute = ENGINES[engine].partition(":")
     try:
-        opened: AnyEngine = getattr(import_module(module), attribute).open(
-            model, device=device, threads=threads
-        )
+        if engine == "auto":
+            engine = "packed" if _engine_class("packed").supports(model) else "padded"
+        opened: Engine = _engine_class(engine).open(model, device=device, threads=threads)
     except ModelError:
         raise
     except Exception as error:
@@ -74,3 +66,8 @@ def open_engine(model: ModelFiles, *, engine: str, device: str, threads: int) ->
         raise ModelError(f"{model.weights}: cannot be loaded: {first_line(error)}") from error
     log.info("engine ready", extra={"engine": opened.name, "device": opened.device})
     return opened
+
+
+def _engine_class(name: str) -> Any:
+    module, _, attribute = ENGINES[name].partition(":")
+    return getattr(import_module(module), attribute)

@@ -17,7 +17,7 @@ class PaddedBatch:
     pads: ClassVar[bool] = True
 
     ids: Int64
-    """`[texts, width]`, zero where nothing stands; engines mask it, whatever the pad id."""
+    """`[texts, width]`, zero where nothing stands."""
     mask: Int64
     """`[texts, width]`: 1 for a token, 0 for padding."""
 
@@ -29,6 +29,10 @@ class PaddedBatch:
         ids = np.zeros_like(mask)
         ids[mask == 1] = np.concatenate(encodings)
         return cls(ids, mask)
+
+    def filled(self, pad_id: int) -> Int64:
+        """Return the ids with `pad_id` where nothing stands."""
+        return self.ids if pad_id == 0 else np.where(self.mask == 1, self.ids, pad_id)
 
     @property
     def tokens(self) -> int:

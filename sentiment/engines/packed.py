@@ -43,6 +43,13 @@ class PackedEngine:
         self.device = str(device)
 
     @classmethod
+    def supports(cls, model: ModelFiles) -> bool:
+        """Whether this is a BERT whose every detail the engine computes."""
+        return (
+            model.architecture == "bert" and model.config.get("hidden_act", "gelu") in ACTIVATIONS
+        )
+
+    @classmethod
     def open(cls, model: ModelFiles, *, device: str, threads: int) -> Self:
         """Load the weights, convert them to fp32 and move them to `device`.
 
@@ -94,16 +101,17 @@ class BertShape:
                 f"{model.folder}: the packed engine runs BERT only; SENTIMENT_ENGINE=padded "
                 f"runs {model.architecture or 'other architectures'}"
             )
-        if (positions := config.get("position_embedding_type", "absolute")) != "absolute":
-            raise ModelError(f"{model.folder}: {positions} positions are not BERT's; use padded")
         activation = config.get("hidden_act", "gelu")
         if activation not in ACTIVATIONS:
             raise ModelError(f"{model.folder}: unknown hidden_act {activation}")
+        hidden, heads = config.get("hidden_size", 768), config.get("num_attention_heads", 12)
+        if hidden % heads:
+            raise ModelError(f"{model.folder}: {heads} heads do not divide {hidden} dimensions")
         return cls(
             vocabulary=config.get("vocab_size", 30522),
-            hidden=config.get("hidden_size", 768),
+            hidden=hidden,
             layers=config.get("num_hidden_layers", 12),
-            heads=config.get("num_attention_heads", 12),
+            heads=heads,
             intermediate=config.get("intermediate_size", 3072),
             positions=config.get("max_position_embeddings", 512),
             token_types=config.get("type_vocab_size", 2),

@@ -22,6 +22,8 @@ class PaddedEngine:
 
     def __init__(self, model: Any, device: torch.device) -> None:
         self.model = model.to(device).eval()
+        # Decoders pool at the last id that is not this one, so it matters though it is masked.
+        self._pad_id = model.config.pad_token_id or 0
         self.device = str(device)
 
     @classmethod
@@ -50,7 +52,7 @@ class PaddedEngine:
         """Classify one batch; see `Engine.infer`."""
         with torch.inference_mode():
             output = self.model(
-                input_ids=torch.from_numpy(batch.ids).to(self.device),
+                input_ids=torch.from_numpy(batch.filled(self._pad_id)).to(self.device),
                 attention_mask=torch.from_numpy(batch.mask).to(self.device),
             )
         return np.asarray(output.logits.float().cpu().numpy(), dtype=np.float32)

@@ -6,7 +6,6 @@ trains on both.
 """
 
 import csv
-import hashlib
 import io
 import re
 import unicodedata
@@ -15,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sentiment.errors import DataError
+from sentiment.models import file_sha256
 from sentiment.predictions import LABELS
 
 RESERVED_TEXTS = (
@@ -96,7 +96,7 @@ def read_examples(paths: Sequence[Path]) -> Dataset:
         raise DataError(f"no labelled text in {', '.join(map(str, paths)) or 'no file'}")
     return Dataset(
         examples=tuple(kept.values()),
-        sha256={path.name: _sha256(path) for path in paths},
+        sha256={path.name: file_sha256(path) for path in paths},
         rows=rows,
         duplicates=rows - reserved - len(kept),
         conflicts=conflicts,
@@ -189,8 +189,3 @@ def _soft_example(text: str, cells: Iterable[str], path: Path, line: int) -> Exa
     return Example(
         text, tuple(p / total for p in target), sources=frozenset({path.name}), soft=True
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

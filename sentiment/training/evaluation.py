@@ -1,5 +1,6 @@
 """How good a model is on held-out texts, measured with the engine that serves it."""
 
+import json
 import logging
 import time
 from collections.abc import Sequence
@@ -9,13 +10,13 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from sentiment.engines import AnyEngine, open_engine
+from sentiment.engines import Engine, open_engine
 from sentiment.errors import DataError, ModelError
 from sentiment.models import resolve_model
 from sentiment.predictions import LABELS, Logits, softmax
 from sentiment.settings import usable_cores
 from sentiment.tokenization import TokenIds, Tokenization, load_tokenizer
-from sentiment.training.datasets import RESERVED_TEXTS, Example, read_examples
+from sentiment.training.datasets import RESERVED_TEXTS, Dataset, Example, read_examples
 from sentiment.training.splits import Part, split_examples
 
 log = logging.getLogger(__name__)
@@ -57,8 +58,15 @@ def evaluate_model(model: str, data: Sequence[Path], *, held_out: float) -> dict
             if (examples := [e for e in split.part(part) if e.soft is soft])
         }
         reserved = classify(RESERVED_TEXTS)
+    same_split = _same_split(files.folder, dataset, held_out)
+    if same_split is False:
+        log.warning(
+            "%s was trained on another selection of texts: some of these it may have seen",
+            files.reference,
+        )
     return {
         "model": files.reference,
+        "held_out_from_its_training": same_split,
         "engine": {"name": engine.name, "precision": engine.precision},
         "data_sha256": dataset.sha256,
         "parts": parts,
@@ -69,14 +77,23 @@ def evaluate_model(model: str, data: Sequence[Path], *, held_out: float) -> dict
     }
 
 
-def infer_all(engine: AnyEngine, encodings: Sequence[TokenIds]) -> Logits:
+def _same_split(folder: Path, dataset: Dataset, held_out: float) -> bool | None:
+    """Whether the model's own record shows these files and this share; `None` without one."""
+    record = folder / "training.json"
+    if not record.is_file():
+        return None
+    data = json.loads(record.read_text())["data"]
+    return bool(data["files_sha256"] == dataset.sha256 and data["held_out"] == held_out)
+
+
+def infer_all(engine: Engine, encodings: Sequence[TokenIds]) -> Logits:
     """Run all encodings in batches of similar length; rows come back in the given order."""
     order = sorted(range(len(encodings)), key=lambda index: len(encodings[index]))
     rows: list[Logits] = []
     for start in range(0, len(order), BATCH_TEXTS):
         chosen = [encodings[index] for index in order[start : start + BATCH_TEXTS]]
         batch = engine.batch_type.collate(chosen)
-        rows.append(engine.infer(batch))  # type: ignore[arg-type]  # its own batch_type
+        rows.append(engine.infer(batch))
     logits = np.concatenate(rows)
     unsorted = np.empty_like(logits)
     unsorted[order] = logits

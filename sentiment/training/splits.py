@@ -6,10 +6,10 @@ test measures memory. Here texts that resemble each other form a cluster, and a 
 never divided.
 
 Which part a cluster falls to is decided by a hash of its first text, not by a random
-generator: the same in every run, and the same when rows are appended. Each cluster is one
-draw, so templated headlines, most of which are easy, weigh in the test part as they do in the
-data: a rule that trains on every cluster of mixed hashes is safer against a leak between runs,
-but would leave only the odd texts to test on.
+generator: the same in every run, and when rows are appended, unless a new row joins two
+clusters. Each cluster is one draw, so templated headlines, most of which are easy, weigh in the
+test part as they do in the data: a rule that trains on every cluster of mixed hashes is safer
+against a leak between runs, but would leave only the odd texts to test on.
 """
 
 import hashlib
@@ -42,6 +42,8 @@ class Split:
     train: tuple[Example, ...]
     validation: tuple[Example, ...]
     test: tuple[Example, ...]
+    held_out: float
+    """The share that was asked for, of each of validation and test."""
 
     def part(self, name: Part) -> tuple[Example, ...]:
         """Return the examples of one part."""
@@ -69,7 +71,12 @@ def split_examples(examples: Sequence[Example], *, held_out: float = 0.1) -> Spl
         known_twice = len(sources[first]) > 1
         part = Part.TRAIN if known_twice else part_of(keys[first], held_out=held_out)
         parts[part].append(example)
-    return Split(*(tuple(parts[part]) for part in Part))
+    return Split(
+        train=tuple(parts[Part.TRAIN]),
+        validation=tuple(parts[Part.VALIDATION]),
+        test=tuple(parts[Part.TEST]),
+        held_out=held_out,
+    )
 
 
 def masked_key(text: str) -> str:

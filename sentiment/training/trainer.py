@@ -5,7 +5,6 @@ labels and a teacher's probabilities train side by side), the split, and the fol
 fp16 safetensors, a clean tokenizer, and `training.json`, which says how it came about.
 """
 
-import hashlib
 import json
 import logging
 import sys
@@ -21,8 +20,9 @@ from sklearn.metrics import accuracy_score, f1_score
 from tokenizers import Tokenizer
 
 from sentiment.errors import DataError, ModelError, first_line
+from sentiment.models import file_sha256, find_weights
 from sentiment.predictions import LABELS
-from sentiment.tokenization import load_tokenizer
+from sentiment.tokenization import load_tokenizer, read_tokenizer_config
 from sentiment.training.datasets import Dataset
 from sentiment.training.features import Collator, LengthBuckets, MaskedTexts, features
 from sentiment.training.splits import Split
@@ -90,6 +90,8 @@ def train(
     )
     trainer.remove_callback(transformers.PrinterCallback)
     trainer.train()
+    if not all(torch.isfinite(tensor).all() for tensor in model.state_dict().values()):
+        raise ModelError("the training diverged: try a lower learning rate; nothing was written")
     record = {
         "base": {"name": base.name, "weights_sha256": weights_sha256(base)},
         "recipe": asdict(recipe),
@@ -99,6 +101,7 @@ def train(
             "duplicates_merged": dataset.duplicates,
             "label_conflicts": dataset.conflicts,
             "reserved_left_out": dataset.reserved,
+            "held_out": split.held_out,
             "train": len(split.train),
             "validation": len(split.validation),
             "test": len(split.test),
@@ -116,11 +119,7 @@ def weights_sha256(folder: Path) -> str:
     Raises:
         ModelError: the folder has no weights.
     """
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        if (folder / name).is_file():
-            with (folder / name).open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-    raise ModelError(f"{folder}: neither model.safetensors nor pytorch_model.bin lies there")
+    return file_sha256(find_weights(folder))
 
 
 def _load_classifier(base: Path) -> Any:
@@ -139,9 +138,6 @@ def _load_classifier(base: Path) -> Any:
 
 
 def _load_tokenizer(base: Path, max_tokens: int) -> Tokenizer:
-    path = base / "tokenizer.json"
-    if not path.is_file():
-        raise ModelError(f"{base}: no tokenizer.json lies there")
     tokenizer = load_tokenizer(base)
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_tokens)
@@ -249,15 +245,17 @@ def _write_model(model: Any, base: Path, output: Path, record: dict[str, Any]) -
     """Write a folder in the Hub's form: config, fp16 safetensors, tokenizer, record."""
     output.mkdir(parents=True, exist_ok=True)
     model.half().save_pretrained(output)
-    tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
+    tokenizer = load_tokenizer(base)
     # The base's file may pad every text to a fixed width; that is for its caller to decide.
     tokenizer.no_padding()
     tokenizer.no_truncation()
     tokenizer.save(str(output / "tokenizer.json"), pretty=False)
-    tokenizer_config = {
-        "tokenizer_class": "BertTokenizer",
-        "do_lower_case": True,
-        "model_max_length": model.config.max_position_embeddings,
+    # Where the base was trained is nobody's business; how it reads is.
+    config = {
+        key: value
+        for key, value in read_tokenizer_config(base).items()
+        if key != "name_or_path" and not key.endswith("_file")
     }
-    (output / "tokenizer_config.json").write_text(json.dumps(tokenizer_config, indent=2) + "\n")
-    (output / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+    (output / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
+    text = json.dumps(record, indent=2, allow_nan=False)
+    (output / "training.json").write_text(text + "\n")

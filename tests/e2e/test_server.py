@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from tests.conftest import REPOSITORY
 from tests.e2e.conftest import environment, running_server
 from tests.texts import TEXTS
 
@@ -26,6 +27,7 @@ def serve_once(*command, **settings):
     """Run a server that is expected to end by itself."""
     return subprocess.run(
         [sys.executable, *command],
+        cwd=REPOSITORY,
         env=environment(**settings),
         capture_output=True,
         text=True,
@@ -108,6 +110,8 @@ def test_sigterm_answers_what_was_accepted_and_ends():
         for _ in range(1000):
             if "sentiment_batch_texts_count 2.0" not in curl(f"{server.url}/metrics"):
                 break  # 2: the warm-up's batches
+        else:
+            pytest.fail("the request never came to a batch")
         code = server.stop()
         answer, _ = client.communicate(timeout=30)
     assert len(json.loads(answer)) == 40 * len(TEXTS)
@@ -129,9 +133,8 @@ def test_sigterm_answers_what_was_accepted_and_ends():
     ids=["sentiment", "uvicorn"],
 )
 def test_a_model_that_cannot_be_had_ends_the_process_with_3_and_one_line(
-    repository, tmp_path, monkeypatch, model, message, command
+    tmp_path, model, message, command
 ):
-    monkeypatch.chdir(repository)
     done = serve_once(*command, SENTIMENT_MODEL=model, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
     assert done.returncode == 3
     lines = [line for line in done.stderr.splitlines() if message in line]
@@ -144,16 +147,14 @@ def test_a_model_that_cannot_be_had_ends_the_process_with_3_and_one_line(
     [("-m", "sentiment", "serve", "--port", "0"), ("-m", "uvicorn", "batch_server:app")],
     ids=["sentiment", "uvicorn"],
 )
-def test_a_wrong_setting_ends_the_process_with_2_and_one_line(repository, monkeypatch, command):
-    monkeypatch.chdir(repository)
+def test_a_wrong_setting_ends_the_process_with_2_and_one_line(command):
     done = serve_once(*command, SENTIMENT_TREADS="2")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: unknown setting SENTIMENT_TREADS; known are ")
 
 
-def test_a_port_that_is_taken_is_said(repository, monkeypatch, server):
-    monkeypatch.chdir(repository)
+def test_a_port_that_is_taken_is_said(server):
     port = server.url.rpartition(":")[2]
     done = serve_once("-m", "sentiment", "serve", "--port", port)
     assert done.returncode not in (0, None)

@@ -1,6 +1,8 @@
 """The façade in process, with the bundled model."""
 
 import asyncio
+import json
+import shutil
 
 import numpy as np
 import pytest
@@ -77,6 +79,27 @@ async def test_a_closed_analyzer_refuses():
             await closed.classify(texts)
 
 
+async def test_closing_waits_for_callers_whose_texts_are_still_being_tokenised():
+    opened = Analyzer.open(COMPACT)
+    analyzer = await opened.__aenter__()
+    calls = [
+        asyncio.create_task(
+            analyzer.classify(
+                [text_of(300)] * 20,
+            )
+        )
+        for _ in range(4)
+    ]
+    await asyncio.sleep(0)  # each has handed its texts to the tokenizer's threads
+    await opened.__aexit__(None, None, None)
+    assert [len(await call) for call in calls] == [20] * 4
+
+
+async def test_one_text_in_place_of_a_list_is_refused(analyzer):
+    with pytest.raises(TypeError, match="a sequence of texts"):
+        await analyzer.classify("up")
+
+
 async def test_a_passed_deadline_takes_the_texts_out_of_the_queue():
     engine = GatedEngine()
     settings = Settings(model="compact", deadline_s=0.1)
@@ -91,6 +114,33 @@ async def test_a_passed_deadline_takes_the_texts_out_of_the_queue():
                 await first
         await analyzer.classify(["runs"])
     assert len(engine.batches) - warm_up == 2
+
+
+async def test_a_model_that_reads_less_than_it_claims_does_not_start(finbert_folder, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(finbert_folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 600}))
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"model_max_length": 600}))
+    broken = GatedEngine()
+    broken.tamper = lambda logits: logits * np.nan
+    with pytest.raises(ModelError, match="fails on a text of"):
+        async with Analyzer.open(Settings(model=str(folder)), open_engine=lambda *_: broken):
+            pass
+    with pytest.raises(ModelError, match="position_embeddings"):
+        async with Analyzer.open(Settings(model=str(folder))):
+            pass
+
+
+async def test_a_tokenizer_larger_than_its_model_does_not_start(finbert_folder, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(finbert_folder, folder)
+    with (folder / "vocab.txt").open("a") as file:
+        file.write("onetoomany\n")
+    with pytest.raises(ModelError, match="30523 tokens, the model only 30522"):
+        async with Analyzer.open(Settings(model=str(folder))):
+            pass
 
 
 async def test_a_model_that_cannot_be_loaded_is_an_error_at_the_door(tmp_path):

@@ -1,6 +1,7 @@
 """HTTP over the real application with the bundled model."""
 
 import asyncio
+import gzip
 import json
 import logging
 import re
@@ -17,7 +18,7 @@ from sentiment import Settings
 from sentiment.analyzer import Analyzer
 from sentiment.api.app import create_app
 from sentiment.api.openapi import error_classes, openapi_document
-from sentiment.api.routes import ROUTES
+from sentiment.api.routes import ROUTES, route_names
 from tests.doubles import GatedEngine
 from tests.texts import TEXTS, text_of
 
@@ -203,6 +204,7 @@ def test_a_wrong_top_k_is_refused(client, top_k):
         "application/json",
         "application/JSON; charset=UTF-8",
         'application/json;charset="utf-8"',
+        "application/json; profile=x; charset = utf-8",
         "application/x-www-form-urlencoded",  # what `curl -d` says unless told otherwise
     ],
 )
@@ -217,6 +219,7 @@ def test_json_may_be_declared_in_these_ways(client, declared):
         {"Content-Type": "text/plain"},
         {"Content-Type": "multipart/form-data; boundary=x"},
         {"Content-Type": "application/json; charset=utf-16"},
+        {"Content-Type": "application/json-seq"},
         # What a browser sends for a form on somebody's website.
         {"Content-Type": "application/x-www-form-urlencoded", "Origin": "https://example.com"},
         {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "cross-site"},
@@ -226,6 +229,14 @@ def test_any_other_declaration_is_refused(client, headers):
     response = client.post("/", content=b'["a"]', headers=headers)
     problem(response, 415, "media-type")
     assert response.headers["accept-post"] == "application/json"
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "zstd", "identity, gzip"])
+def test_a_compressed_body_is_refused_by_name(client, coding):
+    headers = {"Content-Type": "application/json", "Content-Encoding": coding}
+    response = client.post("/", content=gzip.compress(b'["a"]'), headers=headers)
+    problem(response, 415, "content-encoding")
+    assert response.headers["accept-encoding"] == "identity"
 
 
 @pytest.mark.parametrize(
@@ -282,12 +293,12 @@ def test_metrics_say_what_was_done(client):
     assert metric(client, "sentiment_queue_texts") == 0
 
 
-def test_a_strangers_path_does_not_become_a_metric(client):
-    for path in ("/a", "/b", "/c"):
-        client.get(path)
-    text = client.get("/metrics").text
-    assert 'route="other"' in text
-    assert "/b" not in re.findall(r'route="([^"]*)"', text)
+def test_what_a_stranger_makes_up_does_not_become_a_metric(client):
+    for method, path in (("GET", "/a"), ("GET", "/b"), ("AAA", "/"), ("PROPFIND", "/livez")):
+        client.request(method, path)
+    routes = set(re.findall(r'route="([^"]*)"', client.get("/metrics").text))
+    assert "other" in routes
+    assert routes - {"other"} <= route_names()
 
 
 def test_single_texts_of_many_clients_find_their_callers(client):

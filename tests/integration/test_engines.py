@@ -116,6 +116,9 @@ ARCHITECTURES = {
         {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64},
     ),
     "modernbert": (transformers.ModernBertConfig, {"pad_token_id": 0, "cls_token_id": 2}),
+    # Decoders read a text's last token, which they find by the id of the padding.
+    "gpt2": (transformers.GPT2Config, {"n_embd": 32, "n_layer": 2, "n_head": 2, "pad_token_id": 4}),
+    "llama": (transformers.LlamaConfig, {"pad_token_id": 4}),
 }
 
 
@@ -146,6 +149,12 @@ def test_auto_runs_other_architectures_through_the_padded_engine(other):
 def test_auto_runs_bert_through_the_packed_engine(finbert_folder):
     model = read_model(finbert_folder, name="m")
     assert open_engine(model, engine="auto", device="cpu", threads=1).name == "packed"
+
+
+def test_auto_leaves_a_bert_that_the_packed_engine_does_not_know_to_the_padded_one(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_act": "quick_gelu"}))
+    assert opened(folder, "auto").name == "padded"
 
 
 def test_the_packed_engine_says_that_it_runs_bert_only(other):
@@ -224,7 +233,7 @@ class Canary:
     ("change", "message"),
     [
         ({"hidden_act": "snake"}, "unknown hidden_act snake"),
-        ({"position_embedding_type": "relative_key"}, "relative_key positions"),
+        ({"num_attention_heads": 5}, "5 heads do not divide 64 dimensions"),
     ],
 )
 def test_the_packed_engine_refuses_what_it_would_compute_wrongly(folder, change, message):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sentiment.batching.batcher import Batcher
+from sentiment.engines.batches import PaddedBatch
 from sentiment.errors import InferenceFailed, Overloaded, Unavailable
 from sentiment.metrics import Metrics
 from tests.doubles import POISON, GatedEngine, expected_logits, until
@@ -199,6 +200,26 @@ async def test_when_the_loop_dies_everybody_hears_of_it(batcher, engine, metrics
     assert not batcher.running
     with pytest.raises(Unavailable):
         await batcher.submit([encoding(3)])
+
+
+async def test_an_empty_submission_is_refused_and_harms_nobody(batcher):
+    with pytest.raises(ValueError, match="nothing to classify"):
+        await batcher.submit([])
+    await batcher.submit([encoding(1)])
+
+
+async def test_padding_is_counted_where_the_engine_pads(metrics):
+    class PaddingEngine(GatedEngine):
+        batch_type = PaddedBatch
+
+        def infer(self, batch):
+            return np.zeros((len(batch.ids), 3), np.float32)
+
+    async with Batcher(
+        PaddingEngine(), token_budget=BUDGET, max_queue_tokens=50, metrics=metrics
+    ) as batcher:
+        await batcher.submit([encoding(1, 2, 3), encoding(4)])
+    assert metrics.registry.get_sample_value("sentiment_padding_ratio_sum") == pytest.approx(2 / 6)
 
 
 async def test_a_cancelled_loop_leaves_nobody_waiting(batcher, engine):

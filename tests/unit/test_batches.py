@@ -23,6 +23,14 @@ def test_padding_keeps_every_token_in_its_place(encodings):
 
 
 @given(ENCODINGS)
+def test_padding_takes_the_id_that_a_model_pads_with(encodings):
+    batch = PaddedBatch.collate(encodings)
+    filled = batch.filled(99_999)
+    assert (filled[batch.mask == 0] == 99_999).all()
+    assert (filled[batch.mask == 1] == batch.ids[batch.mask == 1]).all()
+
+
+@given(ENCODINGS)
 def test_packing_keeps_every_token_and_says_where_texts_begin(encodings):
     batch = PackedBatch.collate(encodings)
     for ids, start, length in zip(encodings, batch.row_starts, batch.lengths, strict=True):

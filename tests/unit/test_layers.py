@@ -1,4 +1,4 @@
-"""Who may import whom. A module may import from lower layers and from those it names."""
+"""Who may import whom: a module imports from its own layer and from lower ones."""
 
 import ast
 import subprocess

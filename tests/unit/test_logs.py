@@ -12,7 +12,9 @@ LOGGERS = [logging.getLogger(name) for name in ("sentiment", "uvicorn", "uvicorn
 @pytest.fixture(autouse=True)
 def loggers_as_they_were():
     saved = [(each, each.handlers, each.propagate, each.level) for each in LOGGERS]
+    root_handlers = logging.getLogger().handlers
     yield
+    logging.getLogger().handlers = root_handlers
     for each, handlers, propagate, level in saved:
         each.handlers, each.propagate = handlers, propagate
         each.setLevel(level)
@@ -67,6 +69,20 @@ def test_an_exception_is_logged_by_type_and_place_but_not_by_message(capsys):
     assert line["exception"].count("test_logs.py") == 2
     assert "ValueError" in line["exception"]
     assert line["exception"].endswith("InferenceFailed: of our own making")
+
+
+def test_what_a_library_warns_of_is_json_too(capsys):
+    configured()
+    logging.getLogger("huggingface_hub.file_download").warning("Retrying in 1s")
+    (line,) = lines(capsys)
+    assert (line["logger"], line["level"]) == ("huggingface_hub.file_download", "WARNING")
+
+
+def test_a_circle_of_causes_is_no_endless_line(capsys):
+    first, second = ValueError(), KeyError()
+    first.__cause__, second.__cause__ = second, first
+    configured().error("failed", exc_info=first)
+    assert "KeyError" in lines(capsys)[0]["exception"]
 
 
 def test_the_formatter_needs_no_configuration():

@@ -53,6 +53,8 @@ def test_safetensors_are_preferred_to_pickles(make_model):
         ({}, {"model_max_length": 128}, 128),
         ({}, {"model_max_length": int(1e30)}, 512),
         ({"max_position_embeddings": 256}, {"model_max_length": 512}, 256),
+        ({"max_position_embeddings": 514, "model_type": "mpnet", "pad_token_id": 1}, {}, 512),
+        ({"max_position_embeddings": 514, "model_type": "data2vec-text"}, {}, 512),
         ({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}, {}, 512),
     ],
 )
@@ -76,11 +78,41 @@ def test_the_smaller_limit_of_model_and_tokenizer_counts(
         (CONFIG | {"problem_type": "multi_label_classification"}, "is not served"),
         (CONFIG | {"auto_map": {"AutoModel": "evil.py"}}, "auto_map names code"),
         (CONFIG | {"_attn_implementation_internal": "evil/repo"}, "names code"),
+        (CONFIG | {"attn_implementation": "evil/repo"}, "names code"),
+        (CONFIG | {"attn_implementation": {"": "evil/repo"}}, "names code"),
+        (CONFIG | {"text_config": {"_attn_implementation": "evil/repo"}}, "names code"),
+        (CONFIG | {"parts": [{"auto_map": {}}]}, "names code"),
+        (CONFIG | {"use_kernels": True}, "names code"),
+        (CONFIG | {"position_embedding_type": "relative_key"}, "relative_key positions"),
+        (CONFIG | {"model_type": "xlnet"}, "xlnet is not served"),
+        (CONFIG | {"max_position_embeddings": None}, "maximum length is not a number"),
+        (CONFIG | {"max_position_embeddings": 2}, "leaves no room"),
     ],
 )
 def test_a_configuration_that_cannot_be_served_is_refused(make_model, config, message):
     with pytest.raises(ModelError, match=message):
         read_model(make_model(config), name="m")
+
+
+def test_a_configuration_may_name_the_kernels_that_torch_brings(make_model):
+    config = {"_attn_implementation_autoset": True, "_attn_implementation": "sdpa"}
+    assert read_model(make_model(CONFIG | config), name="m").labels
+
+
+@pytest.mark.parametrize("model", ["~nobody-of-this-name/x", "x" * 300, "a\0b"])
+def test_a_path_that_the_system_refuses_is_an_error_in_words(model):
+    with pytest.raises(ModelError):
+        resolve_model(model)
+
+
+def test_a_configuration_of_endless_depth_is_an_error_in_words(make_model):
+    with pytest.raises(ModelError):
+        resolve_model(str(make_model('{"a":' * 100_000)))
+
+
+def test_a_name_that_no_header_can_carry_is_escaped(make_model, tmp_path):
+    folder = make_model().rename(tmp_path / "模型 1")
+    assert resolve_model(str(folder)).reference == "%E6%A8%A1%E5%9E%8B%201@9a129038d9a0"
 
 
 def test_missing_files_are_named(make_model, tmp_path):

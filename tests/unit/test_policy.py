@@ -1,14 +1,20 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiment.batching.policy import batch_length, retry_after_s, smoothed
+from sentiment.batching.policy import (
+    MAX_ATTENTION_SLOTS,
+    batch_length,
+    retry_after_s,
+    smoothed,
+)
 
 LENGTHS = st.lists(st.integers(1, 512), max_size=50)
 BUDGETS = st.integers(1, 4096)
 
 
 def cost(lengths, *, pads):
-    return max(lengths) * len(lengths) if pads else sum(lengths)
+    rectangle = max(lengths) * len(lengths)
+    return rectangle if pads else max(sum(lengths), rectangle / MAX_ATTENTION_SLOTS)
 
 
 @given(LENGTHS, BUDGETS, st.booleans())
@@ -36,6 +42,11 @@ def test_nothing_is_taken_from_an_empty_queue():
 def test_padding_counts_for_an_engine_that_pads():
     assert batch_length([10, 100], 110, pads=False) == 2
     assert batch_length([10, 100], 110, pads=True) == 1
+
+
+def test_a_long_text_does_not_drag_a_hundred_short_ones_through_its_attention():
+    assert batch_length([512] + [5] * 100, 1024, pads=False) == 8
+    assert batch_length([5] * 100, 1024, pads=False) == 100
 
 
 def test_lengths_are_read_only_as_far_as_the_budget_goes():

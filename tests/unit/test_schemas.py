@@ -150,6 +150,14 @@ def test_a_lone_surrogate_is_named_by_its_pointer(surrogate):
     assert pointers(wrong) == [("/0", "invalid-unicode")]
 
 
+def test_surrogates_beyond_the_limit_of_texts_are_not_counted_one_by_one():
+    refusal(b"[" + b'"\\ud800",' * 10 + b'""]', TooManyTexts)
+
+
+def test_a_surrogate_where_no_text_stands_is_no_json_of_ours():
+    refusal(b'[{"text": "a", "id": "\\ud800"}]', InvalidJson)
+
+
 def test_a_pair_of_surrogates_is_one_character():
     assert parse_texts(b'["\\ud83d\\udcc8"]', SETTINGS) == ["\N{CHART WITH UPWARDS TREND}"]
 

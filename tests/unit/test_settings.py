@@ -34,6 +34,8 @@ def test_a_misspelt_setting_is_refused_with_the_right_names(monkeypatch):
         ("ENGINE", "onnx"),
         ("TOKEN_BUDGET", "-1"),
         ("DEADLINE_S", "0"),
+        ("DEADLINE_S", "inf"),
+        ("DEADLINE_S", "nan"),
         ("MAX_BODY_BYTES", "4MiB"),
         ("LOG_LEVEL", "loud"),
     ],

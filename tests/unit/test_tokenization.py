@@ -69,6 +69,16 @@ async def test_many_texts_come_back_in_order_whatever_the_threads(folder):
     assert len(encodings.truncated) == len(texts)
 
 
+async def test_the_loop_turns_while_texts_are_tokenised(folder):
+    with tokenization(folder, threads=1) as opened:
+        encoding = asyncio.create_task(opened.encode(["the economy grew. " * 200] * 200))
+        turns = 0
+        while not encoding.done():
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns > 10
+
+
 async def test_no_texts_make_no_encodings(folder):
     with tokenization(folder) as opened:
         encodings = await opened.encode([])
@@ -92,6 +102,13 @@ async def test_concurrent_callers_do_not_disturb_each_other(folder):
         ({}, "neither tokenizer.json nor vocab.txt"),
         ({"tokenizer.json": "{"}, "tokenizer.json: not a tokenizer file"),
         ({"vocab.txt": "the\n"}, r"no \[UNK\]"),
+        (
+            {
+                "vocab.txt": "\n".join(VOCAB),
+                "tokenizer_config.json": '{"tokenizer_class": "BertJapaneseTokenizer"}',
+            },
+            "a BertJapaneseTokenizer needs a tokenizer.json",
+        ),
         ({"vocab.txt": "\n".join(VOCAB), "tokenizer_config.json": "{"}, "not JSON"),
         ({"vocab.txt": "\n".join(VOCAB), "tokenizer_config.json": "[]"}, "JSON object"),
     ],

@@ -83,7 +83,7 @@ def _same_split(folder: Path, dataset: Dataset, held_out: float) -> bool | None:
     if not record.is_file():
         return None
     data = json.loads(record.read_text())["data"]
-    return bool(data["files_sha256"] == dataset.sha256 and data["held_out"] == held_out)
+    return bool(data["files_sha256"] == dataset.sha256 and data.get("held_out") == held_out)
 
 
 def infer_all(engine: Engine, encodings: Sequence[TokenIds]) -> Logits:

@@ -8,6 +8,7 @@ fp16 safetensors, a clean tokenizer, and `training.json`, which says how it came
 import json
 import logging
 import sys
+import tempfile
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -71,12 +72,14 @@ def train(
     """
     if not (split.train and split.validation and split.test):
         raise DataError("too few texts: the training, validation or test part is empty")
+    transformers.logging.set_verbosity_error()  # a new classifier is no news here
+    transformers.logging.disable_progress_bar()
     transformers.set_seed(recipe.seed)
     tokenizer = _load_tokenizer(base, recipe.max_tokens)
     model = _load_classifier(base)
     trainer = _Trainer(
         model=model,
-        args=_arguments(recipe, output, steps_per_epoch=len(split.train) / recipe.batch_texts),
+        args=_arguments(recipe, steps_per_epoch=len(split.train) / recipe.batch_texts),
         train_dataset=MaskedTexts(
             features(split.train, tokenizer, recipe.label_smoothing),
             mask_id=_mask_id(tokenizer, base) if recipe.masked_share else 0,
@@ -182,11 +185,10 @@ def _validation_metrics(prediction: transformers.EvalPrediction) -> dict[str, fl
     }
 
 
-def _arguments(
-    recipe: Recipe, output: Path, *, steps_per_epoch: float
-) -> transformers.TrainingArguments:
+def _arguments(recipe: Recipe, *, steps_per_epoch: float) -> transformers.TrainingArguments:
     return transformers.TrainingArguments(
-        output_dir=str(output),
+        # The trainer makes this folder at once; ours appears when there is a model for it.
+        output_dir=tempfile.gettempdir(),
         num_train_epochs=recipe.epochs,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type="linear",

@@ -43,6 +43,7 @@ RECIPE = {
     "warmup_share": 0.2,
     "weight_decay": 0.02,
     "label_smoothing": 0.05,
+    "temperature": 2.0,
     "masked_share": 0.1,
     "max_tokens": 32,
     "seed": 11,
@@ -245,6 +246,7 @@ def test_the_record_says_how_the_model_came_about(record, base, data, split):
         "train": len(split.train),
         "validation": len(split.validation),
         "test": len(split.test),
+        "held_out": HELD_OUT,
     }
     assert record["versions"] == {
         name: version(name) for name in ("torch", "transformers", "tokenizers")
@@ -333,6 +335,19 @@ def test_evaluate_agrees_with_the_evaluation_after_training(
     assert without_speed(json.loads(done.stdout)) == without_speed(evaluation)
 
 
+@pytest.mark.parametrize(
+    ("files", "held_out", "same"), [(2, HELD_OUT, True), (1, HELD_OUT, False), (2, 0.3, False)]
+)
+def test_evaluate_says_whether_the_texts_were_held_out_from_training(
+    sentiment, model, data, files, held_out, same
+):
+    chosen = [f"--data={path}" for path in data[:files]]
+    done = sentiment("evaluate", model.folder, *chosen, f"--held-out={held_out}")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["held_out_from_its_training"] is same
+    assert ("was trained on another selection of texts" in done.stderr) is not same
+
+
 def without_speed(evaluation):
     parts = {
         name: {key: value for key, value in part.items() if key != "texts_per_s"}
@@ -346,7 +361,7 @@ def without_speed(evaluation):
 
 FAILURES = {
     "base-of-another-digest": (3, "/base: the weights have SHA-256 {base_sha256}, not 0000"),
-    "no-base": (3, "/no-base: no tokenizer.json lies there"),
+    "no-base": (3, "/no-base: neither tokenizer.json nor vocab.txt lies there"),
     "no-base-with-digest": (3, "/no-base: neither model.safetensors nor pytorch_model.bin"),
     "base-without-weights": (3, "/base-without-weights: cannot be fine-tuned: "),
     "base-with-damaged-weights": (3, "/base-with-damaged-weights: cannot be fine-tuned: "),
@@ -354,6 +369,9 @@ FAILURES = {
     "unknown-label": (4, "/unknown-label.csv:3: unknown label 'good'"),
     "no-data": (4, "/no-data.csv: No such file or directory"),
     "too-little-data": (4, "too few texts"),
+    "diverged": (3, "the training diverged: try a lower learning rate"),
+    "output-is-a-file": (2, "/unknown-label.csv is a file; --output names a folder"),
+    "evaluate-into-nowhere": (2, "/nowhere is no folder"),
     "evaluate-no-model": (3, "/no-model"),
     "evaluate-no-data": (4, "/no-data.csv: No such file or directory"),
 }
@@ -371,8 +389,8 @@ def failures(base, data, folder, repository):
     (folder / "unknown-label.csv").write_text("text,label\nSales rose,positive\nUp,good\n")
     (folder / "too-little-data.csv").write_text("text,label\nSales rose,positive\n")
 
-    def train(base="base", data=data, **recipe):
-        return train_arguments(folder / base, data, folder / "never", **recipe)
+    def train(base="base", data=data, output="never", **recipe):
+        return train_arguments(folder / base, data, folder / output, **recipe)
 
     def on(name):
         return [folder / f"{name}.csv"]
@@ -387,6 +405,14 @@ def failures(base, data, folder, repository):
         "unknown-label": train(data=[*data, *on("unknown-label")]),
         "no-data": train(data=on("no-data")),
         "too-little-data": train(data=on("too-little-data")),
+        "diverged": train(learning_rate=1e9, epochs=1),
+        "output-is-a-file": train(output="unknown-label.csv"),
+        "evaluate-into-nowhere": [
+            "evaluate",
+            "compact",
+            f"--data={data[0]}",
+            f"--output={folder}/nowhere/x.json",
+        ],
         "evaluate-no-model": ["evaluate", f"{folder}/no-model", f"--data={data[0]}"],
         "evaluate-no-data": ["evaluate", "compact", f"--data={folder}/no-data.csv"],
     }
@@ -403,8 +429,9 @@ def failures(base, data, folder, repository):
 def test_a_failure_is_one_line_and_its_own_exit_code(failures, base, name):
     expected_code, message = FAILURES[name]
     code, output = failures[name]
-    assert output.startswith("error: "), output
-    assert output.count("\n") == 1, output
+    lines = [line for line in output.splitlines() if not line.startswith("epoch ")]
+    assert len(lines) == 1, output
+    assert lines[0].startswith("error: ")
     assert message.format(base_sha256=sha256(base / "model.safetensors")) in output
     assert code == str(expected_code)
 

@@ -25,7 +25,6 @@ FINBERT = "ProsusAI/finbert"
 
 HUB_NAME = re.compile(r"(?P<name>[\w-][\w.-]*(/[\w-][\w.-]*)?)(@(?P<revision>[\w./-]+))?", re.ASCII)
 
-
 BUILT_IN_KERNELS = ("eager", "sdpa", True, False, None)
 """What a key of an implementation may say; anything else may name a Hub repository of kernels
 to load (CVE-2026-4372)."""

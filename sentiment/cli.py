@@ -160,6 +160,8 @@ def evaluate(
 
     if output is not None and not output.parent.is_dir():
         raise SettingsError(f"{output.parent} is no folder; --output names a file in one")
+    if output is not None and output.is_dir():
+        raise SettingsError(f"{output} is a folder; --output names a file")
     report = json.dumps(evaluate_model(model, data, held_out=held_out), indent=2)
     if output is not None:
         output.write_text(report + "\n")

@@ -49,12 +49,12 @@ class Recipe:
     """At which a target and the model's answer are compared. A confident teacher says little
     at 1; at 3 the ratio of its small probabilities counts as well."""
     masked_share: float = 0.0
-    """Share of the tokens that training hides behind `[MASK]`, anew each time a text is seen:
-    a small model that must read around gaps remembers less and generalises better."""
+    """Share of the tokens that training hides behind `[MASK]`, anew each time a text is seen;
+    meant against overfitting."""
     max_tokens: int = 128
     """Longer texts are cut for training only. One sentence of PhraseBank is longer."""
     bf16: bool = False
-    """Autocast to bfloat16: three times as fast where the processor has it."""
+    """Autocast to bfloat16, for processors that have it."""
     seed: int = 7
 
 
@@ -215,8 +215,7 @@ class _Trainer(transformers.Trainer):
 
     Its own `group_by_length` lays fifty batches out from the longest to the shortest, again
     and again. Where length goes with the source of a text, as with sentences of articles
-    and headlines, each stretch then trains on one source: in two trials the validation
-    loss rose by 0.02 in mid-training.
+    and headlines, each stretch then trains on one source.
     """
 
     def _get_train_sampler(self, train_dataset: Any = None) -> "LengthBuckets":

@@ -372,6 +372,7 @@ FAILURES = {
     "diverged": (3, "the training diverged: try a lower learning rate"),
     "output-is-a-file": (2, "/unknown-label.csv is a file; --output names a folder"),
     "evaluate-into-nowhere": (2, "/nowhere is no folder"),
+    "evaluate-into-a-folder": (2, "/base is a folder; --output names a file"),
     "evaluate-no-model": (3, "/no-model"),
     "evaluate-no-data": (4, "/no-data.csv: No such file or directory"),
 }
@@ -412,6 +413,12 @@ def failures(base, data, folder, repository):
             "compact",
             f"--data={data[0]}",
             f"--output={folder}/nowhere/x.json",
+        ],
+        "evaluate-into-a-folder": [
+            "evaluate",
+            "compact",
+            f"--data={data[0]}",
+            f"--output={folder}/base",
         ],
         "evaluate-no-model": ["evaluate", f"{folder}/no-model", f"--data={data[0]}"],
         "evaluate-no-data": ["evaluate", "compact", f"--data={folder}/no-data.csv"],

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -9,7 +10,9 @@ from contextlib import asynccontextmanager
 import numpy as np
 import numpy.typing as npt
 
-from sentiment.batching.batcher import Batcher
+from sentiment.batching.batcher import Answer, Batcher
+from sentiment.batching.cost import SPECIAL_TOKENS, TokenEstimate
+from sentiment.cache import LogitsCache
 from sentiment.engines import Engine, open_engine
 from sentiment.errors import (
     DeadlineExceeded,
@@ -22,13 +25,16 @@ from sentiment.metrics import Metrics
 from sentiment.models import ModelFiles, resolve_model
 from sentiment.predictions import Logits, Predictions, Timing, softmax
 from sentiment.settings import Settings
-from sentiment.tokenization import Tokenization, load_tokenizer
+from sentiment.tokenization import Encodings, Tokenization, load_tokenizer
 
 log = logging.getLogger(__name__)
 
 EngineOpener = Callable[[ModelFiles, Settings], Engine]
 
 WARM_UP_TEXTS = ("Warm-up.", "The first passes allocate memory and choose kernels. " * 100)
+
+WARM_UP_TIMEOUT_S = 600.0
+"""Of one text of the warm-up; a pass that hangs is noticed long before."""
 
 
 def engine_for(model: ModelFiles, settings: Settings) -> Engine:
@@ -52,13 +58,15 @@ class Analyzer:
         settings: Settings,
         metrics: Metrics,
         model: ModelFiles,
-        engine: Engine,
         tokenization: Tokenization,
         batcher: Batcher,
     ) -> None:
         """Assemble parts that already run; `open` is the usual way in."""
         self.model = model
-        self.engine = engine
+        self._cache = LogitsCache(
+            settings.cache_texts, labels=len(model.labels), model=model.reference
+        )
+        self._estimate = TokenEstimate(max_tokens=model.max_tokens)
         self._deadline_s = settings.deadline_s
         self._metrics = metrics
         self._tokenization = tokenization
@@ -95,15 +103,16 @@ class Analyzer:
         ) as tokenization:
             async with Batcher(
                 engine,
+                reopen=lambda: open_engine(model, settings),
                 token_budget=settings.token_budget,
-                max_queue_tokens=settings.max_queue_tokens,
+                max_backlog_s=settings.max_backlog_s,
+                engine_timeout_s=settings.engine_timeout_s,
                 metrics=metrics,
             ) as batcher:
                 analyzer = cls(
                     settings=settings,
                     metrics=metrics,
                     model=model,
-                    engine=engine,
                     tokenization=tokenization,
                     batcher=batcher,
                 )
@@ -127,47 +136,99 @@ class Analyzer:
         """Whether `classify` can answer."""
         return self._batcher.running and not self._closing
 
-    async def classify(self, texts: Sequence[str]) -> Predictions:
-        """Classify `texts`, sharing forward passes with other callers.
+    @property
+    def engine(self) -> Engine:
+        """What runs the model; another one after an engine was lost."""
+        return self._batcher.engine
+
+    def check_admission(self) -> None:
+        """Return if a single text would be taken now; cheap, before a body is read.
 
         Raises:
-            Overloaded: too much waits already; nothing of this call was queued.
-            DeadlineExceeded: the settings' `deadline_s` passed; what waited was dropped.
-            InferenceFailed: the model failed on a batch that held one of the texts.
-            Unavailable: the analyzer is closed or its batcher died.
+            Overloaded: too much work lies ahead.
+            Unavailable: the analyzer is closed, or its engine was lost.
+        """
+        if self._closing:
+            raise Unavailable("the analyzer is closed")
+        self._batcher.check_admission()
+
+    async def classify(
+        self, texts: Sequence[str], *, timeout_s: float | None = None
+    ) -> Predictions:
+        """Classify `texts`, sharing forward passes with other callers.
+
+        All of them are admitted or none. Cancelling the call takes them out of the queue.
+
+        Args:
+            timeout_s: may shorten the settings' `deadline_s`, never lengthen it.
+
+        Raises:
+            Overloaded: too much work lies ahead; nothing of this call was queued.
+            DeadlineExceeded: they cannot be answered in time, or were not.
+            InferenceFailed: the model fails on one of the texts.
+            Unavailable: the analyzer is closed, its engine was lost, or memory ran out.
         """
         if isinstance(texts, str):
             raise TypeError("expected a sequence of texts, not one text")
         if not self.running:
-            raise Unavailable("the analyzer is closed or its batcher has died")
-        if not texts:
-            empty = np.zeros((0, len(self.model.labels)), np.float32)
-            return self._predictions(empty, np.zeros(0, bool), Timing(0, 0, 0))
-        self._batcher.check_admission()
-        began_at = time.perf_counter()
+            self.check_admission()  # says why
+        timeout_s = min(timeout_s or math.inf, self._deadline_s)
         self._calls += 1
         self._idle.clear()
         try:
-            async with asyncio.timeout(self._deadline_s):
-                encodings = await self._tokenization.encode(texts)
-                tokenize_s = time.perf_counter() - began_at
-                answer = await self._batcher.submit(encodings.ids)
-        except TimeoutError as error:
-            raise DeadlineExceeded(f"not answered within {self._deadline_s:g} s") from error
+            predictions = await self._classify(texts, timeout_s)
         finally:
             self._calls -= 1
             if not self._calls:
                 self._idle.set()
-        self._metrics.tokenize_seconds.observe(tokenize_s)
-        predictions = self._predictions(
-            answer.logits,
-            encodings.truncated,
-            Timing(tokenize_s, answer.queue_s, answer.infer_s),
-        )
         for label, count in predictions.label_counts().items():
             self._metrics.texts.labels(label).inc(count)
         self._metrics.truncated.inc(predictions.truncated_count)
         return predictions
+
+    async def _classify(self, texts: Sequence[str], timeout_s: float) -> Predictions:
+        if not self._cache.capacity and texts:
+            answer, encodings, tokenize_s = await self._compute(texts, timeout_s)
+            timing = Timing(tokenize_s, answer.queue_s, answer.infer_s)
+            return self._predictions(answer.logits, encodings.truncated, timing)
+        keys = self._cache.keys(texts)
+        found = self._cache.get(keys)
+        self._metrics.cache_hits.inc(int(found.known.sum()))
+        timing = Timing(0, 0, 0)
+        if not found.known.all():
+            missing = np.flatnonzero(~found.known).tolist()
+            answer, encodings, tokenize_s = await self._compute(
+                [texts[index] for index in missing], timeout_s
+            )
+            timing = Timing(tokenize_s, answer.queue_s, answer.infer_s)
+            found.logits[missing] = answer.logits
+            found.truncated[missing] = encodings.truncated
+            self._cache.put([keys[index] for index in missing], answer.logits, encodings.truncated)
+        return self._predictions(found.logits, found.truncated, timing)
+
+    async def _compute(
+        self, texts: Sequence[str], timeout_s: float
+    ) -> tuple[Answer, Encodings, float]:
+        """Tokenise and classify one or more texts; the last item is the tokenizer's time."""
+        chars = np.fromiter(map(len, texts), np.float64, len(texts))
+        began_at = time.perf_counter()
+        try:
+            async with asyncio.timeout(timeout_s):
+                with self._batcher.admit(
+                    self._estimate.lengths(chars), timeout_s=timeout_s
+                ) as entry:
+                    encodings = await self._tokenization.encode(texts)
+                    tokenize_s = time.perf_counter() - began_at
+                    answer = await self._batcher.submit(entry, encodings.ids)
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"not answered within {timeout_s:g} s") from error
+        self._metrics.tokenize_seconds.observe(tokenize_s)
+        whole = ~encodings.truncated
+        tokens = np.fromiter(map(len, encodings.ids), np.float64, len(texts))
+        self._estimate.observe(
+            chars=chars[whole].sum(), tokens=(tokens[whole] - SPECIAL_TOKENS).sum()
+        )
+        return answer, encodings, tokenize_s
 
     def _predictions(
         self, logits: Logits, truncated: npt.NDArray[np.bool_], timing: Timing
@@ -180,14 +241,13 @@ class Analyzer:
         The longest fills a model of 512 tokens: one that claims to read more than it can must
         end the start, not turn every long text into an error.
         """
-        encodings = await self._tokenization.encode(WARM_UP_TEXTS)
-        for ids in encodings.ids:
+        for text in WARM_UP_TEXTS:
             try:
-                await self._batcher.submit([ids])
-            except InferenceFailed as error:
+                await self._compute([text], WARM_UP_TIMEOUT_S)
+            except (InferenceFailed, Unavailable) as error:
                 reason = first_line(error.__cause__ or error)
                 raise ModelError(
-                    f"{self.model.reference}: fails on a text of {len(ids)} tokens: {reason}"
+                    f"{self.model.reference}: fails on a text of {len(text)} characters: {reason}"
                 ) from error
 
     async def _drain(self) -> None:

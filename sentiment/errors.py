@@ -5,6 +5,7 @@ SentimentError
 │   ├── InvalidJson         400 invalid-json      the body is not JSON (NaN is not JSON)
 │   ├── InvalidEncoding     400 invalid-encoding  the body is not UTF-8
 │   ├── BodyIncomplete      400 body-incomplete   the client hung up before the body's end
+│   ├── BadHeader           400 bad-header        a header of ours has an impossible value
 │   ├── NotFound            404 not-found         no such route
 │   ├── MethodNotAllowed    405 method-not-allowed
 │   ├── PayloadTooLarge     413
@@ -16,10 +17,13 @@ SentimentError
 │   ├── InvalidInput        422 validation        items are wrong; each is named
 │   │   ├── TextEmpty           text-empty        nothing visible to classify
 │   │   └── InvalidUnicode      invalid-unicode   a lone surrogate
-│   ├── Overloaded          429 overloaded        the queue is full; retry later
+│   ├── Overloaded          429 overloaded        too much work lies ahead; retry later
+│   ├── ClientClosed        499 client-closed     the client hung up; never sent
 │   ├── InternalError       500 internal          a defect of ours
-│   ├── InferenceFailed     500 inference-failed  a forward pass failed
+│   ├── InferenceFailed     500 inference-failed  the model fails on one of the texts
 │   ├── Unavailable         503 unavailable       the batcher does not run
+│   │   ├── WorkerDown          worker-down       the engine was lost and is opened again
+│   │   └── OutOfMemory         out-of-memory     a text alone does not fit into memory
 │   └── DeadlineExceeded    504 deadline-exceeded no answer within the deadline
 ├── SettingsError                a setting is unknown or wrong          exit code 2
 ├── ModelError                   the model cannot be had or loaded      exit code 3
@@ -28,6 +32,7 @@ SentimentError
 A message never contains a client's text: messages reach logs and other people's screens.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -59,6 +64,8 @@ class RequestError(SentimentError):
     title: ClassVar[str]
     closes_connection: ClassVar[bool] = False
     """The rest of the body is not worth reading: the answer ends the connection."""
+    retry_after_s: float | None = None
+    """When to come again, where that makes sense."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -67,7 +74,9 @@ class RequestError(SentimentError):
     @property
     def headers(self) -> dict[str, str]:
         """Headers that belong to this refusal, such as `Retry-After`."""
-        return {}
+        if self.retry_after_s is None:
+            return {}
+        return {"Retry-After": str(math.ceil(self.retry_after_s))}  # whole seconds, RFC 9110
 
 
 class InvalidJson(RequestError):
@@ -81,6 +90,10 @@ class InvalidEncoding(RequestError):
 class BodyIncomplete(RequestError):
     status, code, title = 400, "body-incomplete", "The connection closed inside the body"
     closes_connection = True
+
+
+class BadHeader(RequestError):
+    status, code, title = 400, "bad-header", "A request header has an impossible value"
 
 
 class NotFound(RequestError):
@@ -153,16 +166,15 @@ class InvalidUnicode(InvalidInput):
 
 
 class Overloaded(RequestError):
-    status, code, title = 429, "overloaded", "The queue is full"
+    status, code, title = 429, "overloaded", "Too much work lies ahead"
 
     def __init__(self, detail: str, *, retry_after_s: float) -> None:
         super().__init__(detail)
         self.retry_after_s = retry_after_s
 
-    @property
-    def headers(self) -> dict[str, str]:
-        # Retry-After counts whole seconds; less than one would mean "at once".
-        return {"Retry-After": str(max(1, round(self.retry_after_s)))}
+
+class ClientClosed(RequestError):
+    status, code, title = 499, "client-closed", "The client closed the connection"
 
 
 class InternalError(RequestError):
@@ -175,14 +187,24 @@ class InferenceFailed(RequestError):
 
 class Unavailable(RequestError):
     status, code, title = 503, "unavailable", "The server cannot answer now"
+    retry_after_s = 1.0
 
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"Retry-After": "1"}
+
+class WorkerDown(Unavailable):
+    code, title = "worker-down", "The engine is being replaced"
+
+
+class OutOfMemory(Unavailable):
+    code, title = "out-of-memory", "Not enough memory for this request"
 
 
 class DeadlineExceeded(RequestError):
     status, code, title = 504, "deadline-exceeded", "No answer within the deadline"
+
+    def __init__(self, detail: str, *, texts_that_fit: int | None = None) -> None:
+        super().__init__(detail)
+        self.texts_that_fit = texts_that_fit
+        """How many of the request's texts could be answered in time, where that is known."""
 
 
 class SettingsError(SentimentError):

@@ -20,6 +20,7 @@ LATENCY_S = (
 )  # fmt: skip
 POWERS_OF_TWO = tuple(2**exponent for exponent in range(13))  # 1 .. 4096
 BATCH_TOKENS = tuple(2**exponent for exponent in range(3, 15))  # 8 .. 16384
+ERROR_RATIOS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 TENTHS = tuple(tenth / 10 for tenth in range(10))
 
 
@@ -48,7 +49,7 @@ class Metrics:
             "tokenize_seconds", "Tokenising one request, waiting for a thread included.", LATENCY_S
         )
         self.queue_seconds = self._histogram(
-            "queue_seconds", "From a request's admission to the start of its batch.", LATENCY_S
+            "queue_seconds", "From a request's tokens to the start of its first batch.", LATENCY_S
         )
         self.infer_seconds = self._histogram("infer_seconds", "One forward pass.", LATENCY_S)
         self.batch_texts = self._histogram("batch_texts", "Texts in one batch.", POWERS_OF_TWO)
@@ -57,6 +58,27 @@ class Metrics:
         )
         self.padding_ratio = self._histogram(
             "padding_ratio", "Share of a batch's computed tokens that is padding.", TENTHS
+        )
+        self.failed_batches = self._counter(
+            "failed_batches", "Forward passes that failed, those of the search included."
+        )
+        self.worker_restarts = self._counter(
+            "worker_restarts", "How often the engine was lost and opened again."
+        )
+        self.coalesced = self._counter(
+            "coalesced", "Texts that shared the pass of an equal one in flight."
+        )
+        self.cache_hits = self._counter("cache_hits", "Texts answered from the cache.")
+        self.prediction_error_ratio = self._histogram(
+            "prediction_error_ratio",
+            "How far a batch's predicted time was off, relative to the time it took.",
+            ERROR_RATIOS,
+        )
+        self.backlog_seconds = self._gauge(
+            "backlog_seconds", "Predicted time until everything accepted so far is done."
+        )
+        self.token_budget = self._gauge(
+            "token_budget", "Most tokens in one batch now; lower after memory ran out."
         )
         self.queue_texts = self._gauge("queue_texts", "Texts that wait for a batch.")
         self.queue_tokens = self._gauge("queue_tokens", "Tokens that wait for a batch.")

@@ -42,13 +42,23 @@ class Settings(BaseSettings):
     """Most tokens in one forward pass, padding included where the engine pads. A text with
     more tokens still runs, alone. 512 to 1024 is best on CPUs: larger falls out of cache."""
 
-    max_queue_tokens: int = Field(65_536, ge=1)
-    """Tokens that may wait ahead of a request before it is refused with 429. A request's
-    own tokens do not count: an idle server takes any request within the other limits."""
+    max_backlog_s: float = Field(10, gt=0)
+    """Predicted seconds of work that may lie ahead of a request before it is refused with 429.
+    A request's own work does not count: an idle server takes any request that its deadline
+    allows."""
 
     deadline_s: float = Field(60, gt=0, le=3600)
     """How long a request may take from the end of its body, queueing included, before it is
     answered 504. At most an hour."""
+
+    engine_timeout_s: float = Field(30, gt=0)
+    """A forward pass that takes longer hangs: its callers get 503, `/livez` turns red, and the
+    engine is opened anew."""
+
+    cache_texts: int = Field(8192, ge=0)
+    """How many finished texts are remembered; 0 is off. An answer that comes at once tells its
+    caller that somebody has sent the same text lately: turn it off between callers who must not
+    know that of each other."""
 
     max_body_bytes: int = Field(4 * 2**20, ge=1)
     """Largest request body."""

@@ -7,8 +7,10 @@ passed with each call is not thread-safe ("Already borrowed").
 
 import asyncio
 import json
+import os
 import threading
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +32,14 @@ TokenIds = npt.NDArray[np.int64]
 WORDPIECE_TOKENIZERS = ("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer")
 """Which classes `vocab.txt` alone defines; others cut words by rules of their own."""
 
-CHUNK_TEXTS = 256
-"""Texts that one thread takes at a time, so that a request of thousands uses every thread
-and a single text waits for one chunk at most."""
+CHUNK_TEXTS = 64
+CHUNK_CHARS = 16_384
+"""What one thread takes at a time: a few milliseconds of work, so that a request of thousands of
+texts uses every thread, and a single text beside it waits for one chunk of it at most."""
+
+# A batch is tokenised on the thread that was asked: the library's own pool would run beside the
+# engine's threads on the same cores.
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,7 @@ class Tokenization:
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_tokens)
         self._serialized = tokenizer.to_str()
+        self._threads = threads
         self._local = threading.local()
         self._pool = ThreadPoolExecutor(
             threads, thread_name_prefix="tokenize", initializer=self._start_thread
@@ -77,13 +85,25 @@ class Tokenization:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     async def encode(self, texts: Sequence[str]) -> Encodings:
-        """Tokenise `texts` without holding up the event loop."""
+        """Tokenise `texts` without holding up the event loop.
+
+        A request has no more chunks in hand than there are threads, so that others come in
+        between; one that is cancelled leaves at most those.
+        """
         loop = asyncio.get_running_loop()
-        chunks = [
-            loop.run_in_executor(self._pool, self._encode_chunk, texts[start : start + CHUNK_TEXTS])
-            for start in range(0, len(texts), CHUNK_TEXTS)
-        ]
-        return _joined(await asyncio.gather(*chunks))
+        parts: list[Encodings] = []
+        begun: deque[asyncio.Future[Encodings]] = deque()
+        try:
+            for chunk in _chunks(texts):
+                if len(begun) == self._threads:
+                    parts.append(await begun.popleft())
+                begun.append(loop.run_in_executor(self._pool, self._encode_chunk, chunk))
+            while begun:
+                parts.append(await begun.popleft())
+        finally:
+            for future in begun:
+                future.cancel()
+        return _joined(parts)
 
     def encode_now(self, texts: Sequence[str]) -> Encodings:
         """Tokenise `texts` for a caller without an event loop."""
@@ -177,6 +197,17 @@ def _bert_tokenizer(vocab_path: Path, config: dict[str, Any]) -> Tokenizer:
 def _content(token: str | dict[str, Any]) -> str:
     """Return a special token's text; older files write it as an object."""
     return token if isinstance(token, str) else str(token["content"])
+
+
+def _chunks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    start = chars = 0
+    for index, text in enumerate(texts):
+        if index > start and (index - start == CHUNK_TEXTS or chars + len(text) > CHUNK_CHARS):
+            yield texts[start:index]
+            start, chars = index, 0
+        chars += len(text)
+    if start < len(texts):
+        yield texts[start:]
 
 
 def _joined(chunks: Sequence[Encodings]) -> Encodings:

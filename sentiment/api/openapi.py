@@ -18,6 +18,7 @@ CLASSIFYING = (
     errors.InvalidJson,
     errors.InvalidEncoding,
     errors.BodyIncomplete,
+    errors.BadHeader,
     errors.BodyTooLarge,
     errors.TextTooLong,
     errors.UnsupportedMedia,
@@ -28,6 +29,8 @@ CLASSIFYING = (
     errors.Overloaded,
     errors.InferenceFailed,
     errors.Unavailable,
+    errors.WorkerDown,
+    errors.OutOfMemory,
     errors.DeadlineExceeded,
 )
 
@@ -103,8 +106,12 @@ def openapi_document() -> dict[str, Any]:
                     failures=CLASSIFYING,
                 )
             },
-            "/livez": {"get": _reading("Liveness", failures=(errors.Unavailable,))},
-            "/readyz": {"get": _reading("Readiness", failures=(errors.Unavailable,))},
+            "/livez": {
+                "get": _reading("Liveness", failures=(errors.Unavailable, errors.WorkerDown))
+            },
+            "/readyz": {
+                "get": _reading("Readiness", failures=(errors.Unavailable, errors.WorkerDown))
+            },
             "/info": {"get": _reading("Model, engine, limits, versions")},
             "/metrics": {"get": _reading("Prometheus metrics", "text/plain")},
             "/openapi.json": {"get": _reading("This document")},
@@ -153,10 +160,17 @@ def _classifying(
         "description": "Echoed and logged if it matches the pattern.",
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
     }
+    timeout = {
+        "name": "X-Timeout-Ms",
+        "in": "header",
+        "description": "Answer 504 after so many milliseconds, if the server's own deadline "
+        "does not come first; at once if it is predicted to be too short.",
+        "schema": {"type": "integer", "minimum": 1},
+    }
     return {
         "summary": summary,
         "tags": ["classification"],
-        "parameters": [request_id, *parameters],
+        "parameters": [request_id, timeout, *parameters],
         "requestBody": {
             "required": True,
             "content": {"application/json": {"schema": request, "example": example}},

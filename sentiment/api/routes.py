@@ -12,6 +12,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from sentiment.analyzer import Analyzer
+from sentiment.api.clients import WhileConnected, timeout_s
 from sentiment.api.openapi import openapi_document
 from sentiment.api.responses import JSONBytes
 from sentiment.api.schemas import (
@@ -107,7 +108,7 @@ async def info(request: Request) -> Response:
                     "max_body_bytes",
                     "max_texts",
                     "max_text_chars",
-                    "max_queue_tokens",
+                    "max_backlog_s",
                     "token_budget",
                     "deadline_s",
                 }
@@ -183,7 +184,9 @@ def route_names() -> set[str]:
 
 async def _classify(request: Request, texts: list[str]) -> Predictions:
     request.state.log_fields["texts"] = len(texts)
-    return await _analyzer(request).classify(texts)
+    allowed_s = timeout_s(request)
+    async with WhileConnected(request):
+        return await _analyzer(request).classify(texts, timeout_s=allowed_s)
 
 
 def _answer_headers(request: Request, predictions: Predictions) -> dict[str, str]:
@@ -206,10 +209,12 @@ async def _read_json(request: Request) -> bytes:
     """Return the body, refusing one that is too large before reading it.
 
     Raises:
+        Overloaded, Unavailable: it would be refused whatever it says.
         UnsupportedMedia: declared as something other than JSON.
         BodyTooLarge: by its declared length, or as soon as more than the limit has come.
         BodyIncomplete: the client hung up.
     """
+    _analyzer(request).check_admission()
     _require_json(request)
     limit = _settings(request).max_body_bytes
     declared = request.headers.get("content-length", "0")

@@ -14,6 +14,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from sentiment.errors import (
+    DeadlineExceeded,
     InvalidEncoding,
     InvalidInput,
     InvalidJson,
@@ -76,6 +77,7 @@ class Problem(BaseModel):
     request_id: str
     errors: list[ProblemItem] | None = None
     retry_after_ms: int | None = None
+    texts_that_fit: int | None = None
 
 
 T = TypeVar("T")
@@ -168,8 +170,10 @@ def render_problem(error: RequestError, request_id: str) -> bytes:
             ).model_dump(exclude_none=True)
             for item in error.errors[:MAX_LISTED_ERRORS]
         ]
-    if "Retry-After" in error.headers:
-        problem["retry_after_ms"] = int(error.headers["Retry-After"]) * 1000
+    if error.retry_after_s is not None:
+        problem["retry_after_ms"] = round(error.retry_after_s * 1000)
+    if isinstance(error, DeadlineExceeded) and error.texts_that_fit is not None:
+        problem["texts_that_fit"] = error.texts_that_fit
     return orjson.dumps(problem)
 
 

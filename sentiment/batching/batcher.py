@@ -1,30 +1,42 @@
-"""The loop: queue -> policy -> engine thread -> futures.
+"""The loop: arrivals -> fair queue -> dispatcher -> engine thread -> futures.
 
-One task drains the queue into batches and runs each on the engine's own thread. It survives
-a batch that fails, and if it ends nobody waits on it for ever: what waits fails, what comes
-is refused, and `running` turns false, which `/livez` reports. (uvicorn would not notice.)
+One task drains the arrivals into batches. It survives a text that the engine cannot bear, a
+batch that does not fit into memory, and an engine that hangs or dies: then whatever waits fails
+at once, `running` turns false, which `/livez` reports, and the engine is opened anew. (uvicorn
+would notice none of it.)
 """
 
 import asyncio
+import contextlib
 import logging
+import math
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-
-from sentiment.batching.policy import retry_after_s, smoothed
-from sentiment.batching.queue import Entry, EntryQueue, Slice
+from sentiment.batching.admission import Admission
+from sentiment.batching.cost import CostModel, Float64
+from sentiment.batching.dispatcher import Dispatcher, EngineHung
+from sentiment.batching.policy import restart_delay_s
+from sentiment.batching.queue import Entry, EntryQueue
+from sentiment.batching.worker import EngineThread, WorkerOpener
 from sentiment.engines import Engine
-from sentiment.errors import InferenceFailed, Overloaded, Unavailable
+from sentiment.errors import Unavailable, WorkerDown
 from sentiment.metrics import Metrics
 from sentiment.predictions import Logits
 from sentiment.tokenization import TokenIds
 
 log = logging.getLogger(__name__)
+
+MAX_HUNG_ENGINES = 3
+"""A pass that hangs keeps its thread and its weights for ever. After so many no more are opened
+and `/livez` stays red: the process should be restarted."""
+
+HEALTHY_S = 60.0
+"""An engine that worked so long owes nothing to the failures before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +46,7 @@ class Answer:
     logits: Logits
     """`float32 [texts, labels]`."""
     queue_s: float
-    """From admission to the start of its first batch."""
+    """From the end of tokenisation to the start of its first batch."""
     infer_s: float
     """From there to the end of its last."""
 
@@ -46,22 +58,67 @@ class Batcher:
         self,
         engine: Engine,
         *,
+        reopen: Callable[[], Engine],
         token_budget: int,
-        max_queue_tokens: int,
+        max_backlog_s: float,
+        engine_timeout_s: float,
         metrics: Metrics,
+        open_worker: WorkerOpener = EngineThread,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._engine = engine
-        self._token_budget = token_budget
-        self._max_queue_tokens = max_queue_tokens
+        """Feed `engine`.
+
+        Args:
+            reopen: loads the engine again, on a thread, after it was lost.
+            token_budget: most tokens in one forward pass.
+            max_backlog_s: predicted seconds of work that may lie ahead of a submission.
+            engine_timeout_s: a pass that takes longer hangs.
+            open_worker: makes what runs the passes.
+            clock: monotonic seconds.
+        """
+        self.engine = engine
+        self._reopen = reopen
+        self._clock = clock
         self._metrics = metrics
-        self._queue = EntryQueue()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
-        self._tokens_per_s: float | None = None
+        self._cost = CostModel()
+        self._arrivals: asyncio.Queue[Entry | None] = asyncio.Queue()
+        self._queue = EntryQueue(pads=engine.batch_type.pads)
+        self._admission = Admission(
+            self._queue,
+            self._cost,
+            token_budget=token_budget,
+            max_backlog_s=max_backlog_s,
+            clock=clock,
+        )
+
+        def dispatcher() -> Dispatcher:
+            return Dispatcher(
+                self.engine,
+                queue=self._queue,
+                cost=self._cost,
+                admission=self._admission,
+                token_budget=token_budget,
+                timeout_s=engine_timeout_s,
+                metrics=metrics,
+                open_worker=open_worker,
+                clock=clock,
+                wake=self._wake,
+            )
+
+        self._open_dispatcher = dispatcher
+        self._dispatcher: Dispatcher | None = None
+        self._hung_engines = 0
+        self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         metrics.queue_texts.set_function(lambda: self._queue.texts)
-        metrics.queue_tokens.set_function(lambda: self._queue.tokens)
+        metrics.queue_tokens.set_function(lambda: self._queue.backlog.tokens)
+        metrics.backlog_seconds.set_function(lambda: self._admission.backlog_s)
+        metrics.token_budget.set_function(
+            lambda: self._dispatcher.token_budget if self._dispatcher else 0
+        )
 
     async def __aenter__(self) -> Self:
+        self._dispatcher = self._open_dispatcher()
         self._task = asyncio.create_task(self._run(), name="batcher")
         return self
 
@@ -71,103 +128,171 @@ class Batcher:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        task, self._task = self._task, None
-        self._queue.close()
-        if task is not None:
-            await asyncio.wait([task])
-        self._thread.shutdown()
+        self._closing.set()
+        self._wake()
+        if self._task is not None:
+            await asyncio.wait([self._task])
 
     @property
     def running(self) -> bool:
         """Whether submissions are accepted and will be answered."""
-        return self._task is not None and not self._task.done()
+        return self._dispatcher is not None and not self._stopped
+
+    @property
+    def _stopped(self) -> bool:
+        return self._task is None or self._task.done() or self._closing.is_set()
 
     def check_admission(self) -> None:
-        """Return if a submission would be taken now. Cheap: ask before tokenising.
+        """Return if a single text would be taken now. Cheap: ask before reading a body.
 
         Raises:
-            Overloaded: too many tokens wait ahead.
-            Unavailable: the loop does not run.
+            Overloaded: more work than the limit lies ahead.
+            WorkerDown, Unavailable: the engine is lost, or the batcher closed.
         """
-        if not self.running:
-            raise Unavailable("the batcher has stopped")
-        ahead = self._queue.tokens
-        if ahead > self._max_queue_tokens:
-            raise Overloaded(
-                f"{ahead} tokens wait, more than {self._max_queue_tokens}",
-                retry_after_s=retry_after_s(ahead, self._tokens_per_s),
-            )
+        self._check_running()
+        self._admission.check()
 
-    async def submit(self, encodings: Sequence[TokenIds]) -> Answer:
-        """Classify one request's encodings, together with whatever else waits.
+    @contextmanager
+    def admit(self, lengths: Float64, *, timeout_s: float) -> Iterator[Entry]:
+        """Admit texts of `lengths float64 [texts]` predicted tokens: all of them, or none.
 
-        The request is admitted whole or not at all. Cancelling the call takes it out of the
-        queue.
+        Inside the block they count as backlog; leaving it takes out of the queue what is not
+        answered yet.
 
         Raises:
-            Overloaded, Unavailable: as `check_admission`.
-            InferenceFailed: the forward pass failed on a batch that held one of these.
+            Overloaded, WorkerDown, Unavailable: as `check_admission`.
+            DeadlineExceeded: they would not be done within `timeout_s`; says how many would.
         """
-        if not encodings:
-            raise ValueError("nothing to classify")
-        self.check_admission()
-        entry = Entry(encodings, admitted_at=time.perf_counter())
-        self._queue.put(entry)
+        self._check_running()
+        entry = self._admission.admit(lengths, timeout_s=timeout_s)
+        try:
+            yield entry
+        finally:
+            self._queue.remove(entry)
+
+    async def submit(self, entry: Entry, encodings: Sequence[TokenIds]) -> Answer:
+        """Classify an admitted entry's encodings, one or more, together with whatever waits.
+
+        Raises:
+            InferenceFailed: the forward pass fails on one of these.
+            OutOfMemory: one of them alone does not fit into memory.
+            DeadlineExceeded: the deadline passed before the engine was free.
+            WorkerDown, Unavailable: the engine was lost, or the batcher closed.
+        """
+        self._check_running()
+        entry.encodings = encodings
+        entry.queued_at = self._clock()
+        self._arrivals.put_nowait(entry)
         logits = await entry.future
-        ended_at = time.perf_counter()
-        started_at = entry.started_at or entry.admitted_at
-        return Answer(logits, queue_s=started_at - entry.admitted_at, infer_s=ended_at - started_at)
+        ended_at = self._clock()
+        # An equal text of somebody else may have been answered: then it waited for that alone.
+        started_at = ended_at if entry.started_at is None else entry.started_at
+        return Answer(logits, queue_s=started_at - entry.queued_at, infer_s=ended_at - started_at)
+
+    def _check_running(self) -> None:
+        if self._stopped:
+            raise Unavailable("the batcher has stopped")
+        if self._dispatcher is None:
+            raise WorkerDown("the engine was lost and is being opened again")
 
     async def _run(self) -> None:
-        slices: list[Slice] = []
-        pads = self._engine.batch_type.pads
+        failures = 0
         try:
-            while slices := await self._queue.take(self._token_budget, pads=pads):
-                await self._run_batch(slices)
-        except Exception:
-            log.critical("the batcher died", exc_info=True)
+            while self._dispatcher is not None:
+                began_at = self._clock()
+                try:
+                    await self._serve(self._dispatcher)
+                    return
+                except Exception as error:
+                    failures = 1 if self._clock() - began_at > HEALTHY_S else failures + 1
+                    log.critical("the engine is lost", exc_info=True, extra={"failures": failures})
+                    self._hung_engines += isinstance(error, EngineHung)
+                    self._give_up(WorkerDown, "the engine was lost", cause=error)
+                failures = await self._replace(failures)
         finally:
             # However the loop ended, nobody may wait for it.
-            for entry in [*(piece.entry for piece in slices), *self._queue.drain()]:
-                entry.fail(Unavailable("the batcher has stopped"))
+            self._give_up(Unavailable, "the batcher has stopped")
 
-    async def _run_batch(self, slices: Sequence[Slice]) -> None:
-        loop = asyncio.get_running_loop()
-        encodings = [ids for piece in slices for ids in piece.encodings]
-        began_at = time.perf_counter()
-        for piece in slices:
-            if piece.entry.started_at is None:
-                piece.entry.started_at = began_at
-                self._metrics.queue_seconds.observe(began_at - piece.entry.admitted_at)
-        try:
-            logits = await loop.run_in_executor(self._thread, self._infer, encodings)
-        except Exception as error:
-            log.error("a batch failed", exc_info=True, extra={"texts": len(encodings)})
-            for piece in slices:
-                failure = InferenceFailed("the model failed on the batch that held this request")
-                failure.__cause__ = error
-                piece.entry.fail(failure)
-        else:
-            tokens_per_s = sum(map(len, encodings)) / (time.perf_counter() - began_at)
-            self._tokens_per_s = smoothed(self._tokens_per_s, tokens_per_s)
-            row = 0
-            for piece in slices:
-                rows = piece.stop - piece.start
-                piece.entry.answer(logits[row : row + rows])
-                row += rows
+    async def _serve(self, dispatcher: Dispatcher) -> None:
+        """Feed the engine until the batcher is closed and nothing waits.
 
-    def _infer(self, encodings: Sequence[TokenIds]) -> Logits:
-        """Lay out and run one batch, on the engine's thread."""
-        began_at = time.perf_counter()
-        batch = self._engine.batch_type.collate(encodings)
-        logits = self._engine.infer(batch)
-        self._metrics.infer_seconds.observe(time.perf_counter() - began_at)
-        self._metrics.batch_texts.observe(len(encodings))
-        self._metrics.batch_tokens.observe(batch.tokens)
-        self._metrics.padding_ratio.observe(1 - batch.tokens / batch.computed_tokens)
-        # An answer to the wrong text is worse than none.
-        if len(logits) != len(encodings):
-            raise InferenceFailed(f"{len(logits)} rows of logits for {len(encodings)} texts")
-        if not np.isfinite(logits).all():
-            raise InferenceFailed("logits that are not finite")
-        return logits
+        Raises:
+            EngineLost: it hangs, died, or answers nothing any more.
+        """
+        while True:
+            self._receive()
+            now = self._clock()
+            dispatcher.check(now)
+            room_in_s = dispatcher.room_in_s(now)
+            if room_in_s <= 0 and dispatcher.dispatch(now):
+                continue
+            if self._closing.is_set() and dispatcher.idle and not self._queue.texts:
+                return
+            if room_in_s > 0:
+                # What arrives now has to wait anyway, so it need not wake this task.
+                dispatcher.progress.clear()
+                wait_s = min(room_in_s, dispatcher.hangs_in_s(now))
+                await _within(wait_s, dispatcher.progress.wait())
+            else:
+                await _within(dispatcher.hangs_in_s(now), self._arrive())
+
+    async def _arrive(self) -> None:
+        self._put(await self._arrivals.get())
+
+    def _receive(self) -> None:
+        """Move arrivals into the queue."""
+        while not self._arrivals.empty():
+            self._put(self._arrivals.get_nowait())
+
+    def _put(self, entry: Entry | None) -> None:
+        if entry is not None and not entry.left:
+            self._metrics.coalesced.inc(self._queue.put(entry))
+
+    def _wake(self) -> None:
+        """Have the loop look again though nothing arrived."""
+        self._arrivals.put_nowait(None)
+
+    def _give_up(
+        self, error: type[Unavailable], detail: str, cause: BaseException | None = None
+    ) -> None:
+        """Fail whatever waits or runs."""
+        if self._dispatcher is not None:
+            self._dispatcher.close()
+            self._dispatcher = None
+        self._receive()
+        for entry in self._queue.remove_all():
+            failure = error(detail)
+            failure.__cause__ = cause
+            entry.fail(failure)
+
+    async def _replace(self, failures: int) -> int:
+        """Open the engine anew, however many attempts it takes, unless the batcher closes.
+
+        Returns:
+            `failures`, and one for each attempt that failed.
+        """
+        while not self._closing.is_set():
+            if self._hung_engines >= MAX_HUNG_ENGINES:
+                log.critical("too many engines hang; restart the process")
+                await self._closing.wait()
+            await _within(restart_delay_s(failures), self._closing.wait())
+            if self._closing.is_set():
+                break
+            try:
+                self.engine = await asyncio.to_thread(self._reopen)
+            except Exception:
+                failures += 1
+                log.critical("the engine cannot be opened again", exc_info=True)
+            else:
+                self._metrics.worker_restarts.inc()
+                self._dispatcher = self._open_dispatcher()
+                log.warning("the engine was opened again", extra={"failures": failures})
+                break
+        return failures
+
+
+async def _within(seconds: float, awaitable: Awaitable[object]) -> None:
+    """Wait for `awaitable`, but no longer than `seconds`, which may be infinite."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(None if math.isinf(seconds) else seconds):
+            await awaitable

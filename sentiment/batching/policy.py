@@ -1,45 +1,134 @@
 """Decisions of the batcher as plain functions: no clock, no queue, no loop."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 MAX_ATTENTION_SLOTS = 4
 """Largest rectangle `texts * longest` of a packed batch, in token budgets. Attention is padded
 even where nothing else is: without this bound one text of 512 tokens among a hundred of 5 makes
 a batch ten times slower than two batches would be."""
 
+WINDOW_BUDGETS = 4
+"""How many token budgets an engine that pads sorts by length at a time. A text waits for the
+window that it came too late for: deeper saves little padding and costs latency."""
 
-def batch_length(lengths: Iterable[int], token_budget: int, *, pads: bool) -> int:
-    """Return how many texts from the head of the queue fit in one batch.
+SIZE_CLASSES = 40
+"""Entries are counted by the power of two of the tokens that they still wait for."""
 
-    An engine that pads pays for the longest text in every row, one that packs for the tokens
-    it is given, and a little for the rectangle that attention needs. At least 1 when anything
-    waits, even over budget: a text that nobody can take would block the queue for good. Reads
-    `lengths` only as far as the budget goes.
+MAX_RESTART_DELAY_S = 30.0
+
+
+@dataclass(slots=True)
+class BatchFill:
+    """A batch as it grows, text by text, and whether one more fits."""
+
+    token_budget: int
+    """Most tokens in one forward pass."""
+    pads: bool
+    """An engine that pads pays for the longest text in every row; one that packs for the tokens
+    it is given, and a little for the rectangle that attention needs."""
+    texts: int = 0
+    tokens: int = 0
+    longest: int = 0
+
+    def fits(self, length: int) -> bool:
+        """Whether a text of `length` tokens fits; the first always does.
+
+        A text over budget that nobody may take would block the queue for good.
+        """
+        if not self.texts:
+            return True
+        rectangle = max(self.longest, length) * (self.texts + 1)
+        if self.pads:
+            return rectangle <= self.token_budget
+        return (
+            self.tokens + length <= self.token_budget
+            and rectangle <= self.token_budget * MAX_ATTENTION_SLOTS
+        )
+
+    def add(self, length: int) -> None:
+        """Count one more text of `length` tokens."""
+        self.texts += 1
+        self.tokens += length
+        self.longest = max(self.longest, length)
+
+
+def sorted_batches(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
+    """Cut a window into padded batches of texts of similar length.
 
     Args:
-        lengths: tokens of each waiting text, in the order of the queue.
-        token_budget: most tokens in one forward pass.
+        lengths: tokens of each text, oldest first.
+        token_budget: most tokens in one batch, padding included.
+
+    Returns:
+        Indices into `lengths`; the batch that holds the oldest text comes first.
     """
-    count = longest = total = 0
-    for length in lengths:
-        longest, total = max(longest, length), total + length
-        rectangle = longest * (count + 1)
-        computed = rectangle if pads else max(total, rectangle / MAX_ATTENTION_SLOTS)
-        if count and computed > token_budget:
-            break
-        count += 1
-    return count
+    batches: list[list[int]] = []
+    fill = BatchFill(token_budget, pads=True)
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if not batches or not fill.fits(lengths[index]):
+            batches.append([])
+            fill = BatchFill(token_budget, pads=True)
+        batches[-1].append(index)
+        fill.add(lengths[index])
+    batches.sort(key=lambda batch: min(batch) != 0)
+    return batches
 
 
-def retry_after_s(tokens_ahead: int, tokens_per_s: float | None) -> float:
-    """Return how long a refused caller should wait: the time that the backlog needs.
+class Backlog:
+    """How many tokens wait, and how many of them ahead of a newcomer.
+
+    The engine is shared fairly: while a request of `n` tokens is served, every other gets as
+    much, or less if it needs less. So ahead of it lie `sum(min(n, tokens of the other))`, not
+    everything that waits: a single headline does not stand behind four thousand of somebody
+    else's. Counting by classes of size answers that in constant time, never too low, and too high
+    by less than a factor of two for the one class in which the newcomer falls.
+    """
+
+    def __init__(self) -> None:
+        self.tokens = 0.0
+        """All that wait."""
+        self._entries = [0] * SIZE_CLASSES
+        self._tokens = [0.0] * SIZE_CLASSES
+
+    def change(self, old: float, new: float) -> None:
+        """Count an entry that had `old` tokens to wait for and now has `new`; 0 is none."""
+        for tokens, sign in ((old, -1), (new, 1)):
+            if tokens > 0:
+                index = _size_class(tokens)
+                self._entries[index] += sign
+                # No rounding error may outlive the entries that caused it.
+                self._tokens[index] = (
+                    self._tokens[index] + sign * tokens if self._entries[index] else 0.0
+                )
+        self.tokens = sum(self._tokens)
+
+    def ahead_of(self, tokens: float) -> float:
+        """Return the tokens served before a newcomer of `tokens` has got all of its own."""
+        own = _size_class(tokens) if tokens > 0 else 0
+        smaller = sum(self._tokens[:own])
+        alike = min(self._tokens[own], self._entries[own] * tokens)
+        return smaller + alike + tokens * sum(self._entries[own + 1 :])
+
+
+def _size_class(tokens: float) -> int:
+    return min(int(tokens).bit_length(), SIZE_CLASSES - 1)
+
+
+def retry_after_s(backlog_s: float, *, max_backlog_s: float, jitter: float) -> float:
+    """Return how long a refused caller should stay away: until half the limit is free again.
+
+    Coming back at the first free place, everybody who was refused would meet a full queue.
 
     Args:
-        tokens_per_s: rate of the batches so far; `None` before the first, then 1 s.
+        backlog_s: predicted work ahead of the caller.
+        jitter: uniform in 0 to 1; spreads the callers over as much time again, so that they do
+            not come back together.
     """
-    return tokens_ahead / tokens_per_s if tokens_per_s else 1.0
+    wait_s = max(backlog_s - max_backlog_s / 2, 0.5)
+    return wait_s * (1 + jitter)
 
 
-def smoothed(old: float | None, new: float, *, weight: float = 0.2) -> float:
-    """Return the exponentially weighted mean; the last ten values decide nine tenths."""
-    return new if old is None else (1 - weight) * old + weight * new
+def restart_delay_s(failures: int) -> float:
+    """Return the pause before an engine is replaced for the `failures`-th time in a row."""
+    return min(0.1 * 2.0 ** (failures - 1), MAX_RESTART_DELAY_S)

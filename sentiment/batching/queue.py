@@ -1,132 +1,267 @@
-"""What waits for the engine: entries, first come first served."""
+"""What waits for the engine, and whose turn it is. Synchronous: the caller brings the clock."""
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from sentiment.batching.policy import batch_length
+from sentiment.batching.policy import WINDOW_BUDGETS, Backlog, BatchFill, sorted_batches
+from sentiment.errors import DeadlineExceeded
 from sentiment.predictions import Logits
 from sentiment.tokenization import TokenIds
 
+QUANTUM_TOKENS = 128
+"""What an entry may take each time its turn comes: about four headlines. Less would cut no finer,
+because a text is never cut; more would let a large request fill a batch before a small one."""
+
 
 class Entry:
-    """One request's encodings and its one future.
+    """One request: its encodings, and the one future for all of them.
 
-    A large request is served over several batches; its future resolves when the last of its
-    texts is answered.
+    It is admitted before its texts are tokenised, with a guess of its tokens, so that work on its
+    way to the queue counts as backlog.
     """
 
-    def __init__(self, encodings: Sequence[TokenIds], *, admitted_at: float) -> None:
-        self.encodings = encodings
+    def __init__(self, *, tokens: float, admitted_at: float, deadline_at: float) -> None:
         self.admitted_at = admitted_at
+        self.deadline_at = deadline_at
+        self.queued_at = 0.0
+        """When its encodings came."""
         self.started_at: float | None = None
         """When its first batch began."""
+        self.encodings: Sequence[TokenIds] = ()
+        self.keys: Sequence[bytes] = ()
         self.future: asyncio.Future[Logits] = asyncio.get_running_loop().create_future()
-        self.taken = 0
-        """Texts already given to a batch."""
-        self._parts: list[Logits] = []
+        self.waiting_tokens = tokens
+        """Predicted, then known; falls as batches take its texts."""
+        self.turns: deque[int] = deque()
+        """Its texts that wait for a batch of their own, in order."""
+        self.deficit = 0
+        self.in_ring = False
+        self.left = False
+        """Whether the queue has forgotten it."""
+        self._logits: Logits | None = None
+        self._missing = 0
 
-    @property
-    def waiting(self) -> Sequence[TokenIds]:
-        """The encodings that no batch has taken yet."""
-        return self.encodings[self.taken :]
-
-    def answer(self, logits: Logits) -> None:
-        """Take the logits `[texts, labels]` of this entry's next texts."""
-        self._parts.append(logits)
-        complete = sum(map(len, self._parts)) == len(self.encodings)
-        if complete and not self.future.done():  # its caller may have timed out
-            self.future.set_result(np.concatenate(self._parts))
+    def fill(self, rows: Sequence[int], logits: Logits) -> None:
+        """Take the logits `[rows, labels]` of some texts; resolve the future with the last."""
+        if self.future.done():  # its caller may have left
+            return
+        if self._logits is None:
+            self._logits = np.empty((len(self.encodings), logits.shape[1]), np.float32)
+            self._missing = len(self.encodings)
+        self._logits[rows] = logits
+        self._missing -= len(rows)
+        if not self._missing:
+            self.future.set_result(self._logits)
 
     def fail(self, error: Exception) -> None:
-        """End the wait with `error`; whatever of the entry still waits is abandoned."""
+        """End the wait with `error`."""
         if not self.future.done():
             self.future.set_exception(error)
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """Consecutive texts of one entry that share a batch."""
-
-    entry: Entry
-    start: int
-    stop: int
+            self.future.exception()  # seen: a caller who leaves just now is no reason to complain
 
     @property
-    def encodings(self) -> Sequence[TokenIds]:
-        """The slice's encodings."""
-        return self.entry.encodings[self.start : self.stop]
+    def answered(self) -> bool:
+        """Whether every text has its logits."""
+        return self._logits is not None and not self._missing
+
+
+Row = tuple[Entry, int]
+"""One text: an entry and an index into its encodings."""
 
 
 class EntryQueue:
-    """Entries in order of arrival. `put` from the event loop, `take` from one task."""
+    """Deficit round robin by tokens between entries, first come first served inside each.
 
-    def __init__(self) -> None:
+    (Shreedhar & Varghese 1995.) Equal encodings are computed once: whoever comes while one waits
+    or runs shares its answer, and inherits its place if the first caller leaves.
+    """
+
+    def __init__(self, *, pads: bool) -> None:
+        """Make batches for an engine that `pads`, or does not."""
+        self.backlog = Backlog()
         self.texts = 0
-        """Texts that wait."""
-        self.tokens = 0
-        """Tokens that wait."""
-        self._arrivals: asyncio.Queue[Entry | None] = asyncio.Queue()
-        self._entries: deque[Entry] = deque()
-        self._closed = False
+        """Texts that wait for a batch of their own."""
+        self._pads = pads
+        self._ring: deque[Entry] = deque()
+        # For each encoding that waits or runs, who wants its answer. The first one's entry has
+        # it in `turns` until a batch takes it.
+        self._claims: dict[bytes, list[Row]] = {}
 
-    def put(self, entry: Entry) -> None:
-        """Append `entry`; it must hold at least one encoding."""
-        self._count(entry.encodings, sign=1)
-        self._arrivals.put_nowait(entry)
+    def reserve(self, entry: Entry) -> None:
+        """Count an entry whose texts are still being tokenised."""
+        self.backlog.change(0, entry.waiting_tokens)
 
-    def close(self) -> None:
-        """Let `take` answer `[]` once nothing waits."""
-        self._closed = True
-        self._arrivals.put_nowait(None)  # wakes a `take` that waits
+    def put(self, entry: Entry) -> int:
+        """Let an entry wait for its encodings, one or more of them.
 
-    async def take(self, token_budget: int, *, pads: bool) -> list[Slice]:
-        """Wait until something waits, then return the head of the queue, one batch of it.
-
-        Never waits for more to come: what arrives while a batch runs is the next batch.
-        Entries whose caller has gone are dropped.
+        Returns:
+            How many of them share the answer of an equal one that waits or runs.
         """
-        self._receive()
-        while not self._entries and not self._closed:
-            if (entry := await self._arrivals.get()) is not None:
-                self._entries.append(entry)
-            self._receive()
-        lengths = (len(ids) for entry in self._entries for ids in entry.waiting)
-        return list(self._cut(batch_length(lengths, token_budget, pads=pads)))
+        entry.keys = [ids.tobytes() for ids in entry.encodings]
+        tokens = 0
+        for row, key in enumerate(entry.keys):
+            claims = self._claims.get(key)
+            if claims is None:
+                self._claims[key] = [(entry, row)]
+                entry.turns.append(row)
+                tokens += len(entry.encodings[row])
+            else:
+                claims.append((entry, row))
+        self.texts += len(entry.turns)
+        self._set_waiting(entry, tokens)
+        if entry.turns:
+            self._join(entry)
+        return len(entry.keys) - len(entry.turns)
 
-    def drain(self) -> list[Entry]:
-        """Remove and return everything that waits."""
-        self._receive()
-        entries, self._entries = list(self._entries), deque()
-        self.texts = self.tokens = 0
-        return entries
+    def take(self, token_budget: int, *, now: float) -> list[list[Row]]:
+        """Take the texts of the next batch; for an engine that pads, of the next few.
 
-    def _receive(self) -> None:
-        """Move arrivals behind what waits, and forget entries that nobody waits for."""
-        while not self._arrivals.empty():
-            if (entry := self._arrivals.get_nowait()) is not None:
-                self._entries.append(entry)
-        for entry in self._entries:
-            if entry.future.done():
-                self._count(entry.waiting, sign=-1)
-        self._entries = deque(entry for entry in self._entries if not entry.future.done())
+        Nothing is taken whose deadline has passed; those entries are told so.
+        """
+        if not self._pads:
+            rows = self._draw(token_budget, now)
+            return [rows] if rows else []
+        rows = self._draw(token_budget * WINDOW_BUDGETS, now)
+        lengths = [len(entry.encodings[row]) for entry, row in rows]
+        return [[rows[index] for index in batch] for batch in sorted_batches(lengths, token_budget)]
 
-    def _cut(self, count: int) -> Iterator[Slice]:
-        """Take `count` texts off the head."""
-        while count:
-            entry = self._entries[0]
-            start = entry.taken
-            stop = min(len(entry.encodings), start + count)
-            count -= stop - start
-            self._count(entry.encodings[start:stop], sign=-1)
-            entry.taken = stop
-            if stop == len(entry.encodings):
-                self._entries.popleft()
-            yield Slice(entry, start, stop)
+    def _draw(self, token_budget: int, now: float) -> list[Row]:
+        """Take texts in fair order until the next would not fit."""
+        fill = BatchFill(token_budget, pads=False)
+        rows: list[Row] = []
+        while self._ring:
+            entry = self._ring[0]
+            if entry.deadline_at <= now:
+                self._expire(entry)
+            elif entry.future.done():
+                self.remove(entry)
+            if not entry.turns:
+                self._leave_ring(entry)
+                continue
+            taken = 0
+            while entry.turns:
+                length = len(entry.encodings[entry.turns[0]])
+                if length > entry.deficit:
+                    entry.deficit += QUANTUM_TOKENS
+                    self._ring.rotate(-1)
+                    break
+                if not fill.fits(length):
+                    self._took(entry, taken)
+                    return rows
+                fill.add(length)
+                entry.deficit -= length
+                taken += length
+                rows.append((entry, entry.turns.popleft()))
+                self.texts -= 1
+            self._took(entry, taken)
+        return rows
 
-    def _count(self, encodings: Sequence[TokenIds], *, sign: int) -> None:
-        self.texts += sign * len(encodings)
-        self.tokens += sign * sum(map(len, encodings))
+    def wanted(self, rows: Iterable[Row], *, now: float) -> list[Row]:
+        """Return those of `rows`, taken earlier, that somebody still waits for."""
+        kept = []
+        for entry, row in rows:
+            claims = self._claims[entry.keys[row]]
+            for claimant, _ in list(claims):
+                if claimant.deadline_at <= now:
+                    self._expire(claimant)
+            if claims:
+                kept.append((entry, row))
+            else:
+                del self._claims[entry.keys[row]]
+        return kept
+
+    def answer(self, rows: Sequence[Row], logits: Logits) -> None:
+        """Give the logits `[rows, labels]` of a batch to everybody who waits for them."""
+        for start, stop in _runs(rows):
+            entry = rows[start][0]
+            own = []
+            for index in range(start, stop):
+                row = rows[index][1]
+                for claimant, claimed in self._claims.pop(entry.keys[row]):
+                    if claimant is entry and claimed == row:
+                        own.append(index)
+                    else:
+                        claimant.fill([claimed], logits[index : index + 1])
+            if own:
+                entry.fill([rows[index][1] for index in own], logits[own])
+
+    def fail(self, row: Row, error: Exception) -> None:
+        """Fail everybody who waits for one text; the rest of their texts is not run."""
+        entry, index = row
+        for claimant, _ in self._claims.pop(entry.keys[index]):
+            claimant.fail(error)
+            self.remove(claimant)
+
+    def remove(self, entry: Entry) -> None:
+        """Forget an entry, wherever it is. What runs goes on; what others wait for stays."""
+        self._set_waiting(entry, 0)
+        if entry.left or entry.answered:
+            return
+        entry.left = True
+        own = set(entry.turns)
+        entry.turns.clear()
+        self.texts -= len(own)
+        for row, key in enumerate(entry.keys):
+            claims = self._claims.get(key, [])
+            others = [claim for claim in claims if claim[0] is not entry]
+            if len(others) == len(claims):  # answered, or an equal one of its texts came first
+                continue
+            claims[:] = others
+            if row not in own:  # it runs, or somebody else has it in his turns
+                continue
+            if others:
+                self._inherit(*others[0])
+            else:
+                del self._claims[key]
+
+    def remove_all(self) -> list[Entry]:
+        """Forget everything that waits or runs, and return whom to tell."""
+        entries = {id(entry): entry for claims in self._claims.values() for entry, _ in claims}
+        self._claims.clear()
+        self.texts = 0
+        for entry in entries.values():
+            self._set_waiting(entry, 0)
+            entry.turns.clear()
+            entry.left = True
+        return list(entries.values())
+
+    def _expire(self, entry: Entry) -> None:
+        entry.fail(DeadlineExceeded("the deadline passed in the queue"))
+        self.remove(entry)
+
+    def _inherit(self, heir: Entry, row: int) -> None:
+        heir.turns.append(row)
+        self.texts += 1
+        self._set_waiting(heir, heir.waiting_tokens + len(heir.encodings[row]))
+        self._join(heir)
+
+    def _join(self, entry: Entry) -> None:
+        if not entry.in_ring:
+            self._ring.append(entry)
+            entry.in_ring = True
+            entry.deficit = QUANTUM_TOKENS
+
+    def _leave_ring(self, entry: Entry) -> None:
+        self._ring.popleft()
+        entry.in_ring = False
+
+    def _took(self, entry: Entry, tokens: int) -> None:
+        self._set_waiting(entry, entry.waiting_tokens - tokens)
+        if not entry.turns:
+            self._leave_ring(entry)
+
+    def _set_waiting(self, entry: Entry, tokens: float) -> None:
+        self.backlog.change(entry.waiting_tokens, tokens)
+        entry.waiting_tokens = tokens
+
+
+def _runs(rows: Sequence[Row]) -> Iterator[tuple[int, int]]:
+    """Yield start and stop of each stretch of rows of one entry."""
+    start = 0
+    for index in range(1, len(rows) + 1):
+        if index == len(rows) or rows[index][0] is not rows[start][0]:
+            yield start, index
+            start = index

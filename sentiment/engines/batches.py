@@ -44,6 +44,11 @@ class PaddedBatch:
         """Tokens that the engine computes, padding included."""
         return self.mask.size
 
+    @property
+    def width(self) -> int:
+        """Length of the longest text."""
+        return int(self.ids.shape[1])
+
 
 @dataclass(frozen=True, slots=True)
 class PackedBatch:

@@ -1,0 +1,117 @@
+"""What a batch costs, learned from the batches that ran. Numbers in, numbers out: no clock."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Float64 = npt.NDArray[np.float64]
+
+CLASSES = 18
+"""Batches are told apart by the power of two of their tokens: 1, 2-3, 4-7, ... 131,072 and more."""
+
+FORGETTING = 0.8
+"""What the past keeps of its weight when a batch of the same class is seen: the last ten decide
+nine tenths. Less would follow every hiccup of a shared machine, more would notice a slower clock
+too late."""
+
+SCALE = np.array([1.0, 1e-3, 1e-6])
+"""Brings the three features near 1, for the sake of the solver."""
+
+CHARS_PER_TOKEN = 4.5
+"""Of English headlines in BERT's vocabulary; the first guess, until texts have been seen."""
+
+SPECIAL_TOKENS = 2
+"""[CLS] and [SEP] around every text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coefficients:
+    """`seconds = batch + token * tokens + pair * tokens * width`, none of them negative."""
+
+    batch_s: float
+    """Of every batch, however small."""
+    token_s: float
+    """Of every token: the linear layers."""
+    pair_s: float
+    """Of every token and column of its row: attention."""
+
+
+class CostModel:
+    """Predicts how long a batch takes, by least squares over what batches of each size took.
+
+    Each class of sizes remembers a moving mean, and the line is fitted through those means:
+    an hour of single headlines does not forget what a full batch costs. Errors count relative
+    to the time, so that neither small nor large batches are predicted at the others' expense,
+    and one batch that a busy machine held up weighs little.
+    """
+
+    def __init__(self) -> None:
+        self._features = np.zeros((CLASSES, 3))  # means of (1, tokens, tokens * width)
+        self._seconds = np.zeros(CLASSES)
+        self._width = 0.0  # mean, of a token
+        self.coefficients: Coefficients | None = None
+        """`None` until a batch was seen."""
+
+    def observe(self, *, tokens: int, width: int, seconds: float) -> None:
+        """Learn from one batch of `tokens` computed tokens in rows of `width`."""
+        index = min(tokens.bit_length() - 1, CLASSES - 1)
+        features = np.array([1.0, tokens, tokens * width]) * SCALE
+        fresh = 1 - FORGETTING if self._seconds[index] else 1.0
+        self._features[index] += fresh * (features - self._features[index])
+        self._seconds[index] += fresh * (seconds - self._seconds[index])
+        share = fresh * min(1.0, tokens / 1024)  # a single headline says little of a full batch
+        self._width += (share if self._width else 1.0) * (width - self._width)
+        seen = self._seconds > 0
+        solution = _fit(self._features[seen], self._seconds[seen]) * SCALE
+        self.coefficients = Coefficients(*solution.tolist())
+
+    def batch_s(self, *, tokens: int, width: int) -> float:
+        """Return the predicted seconds of one batch; 0 before the first was seen."""
+        if (c := self.coefficients) is None:
+            return 0.0
+        return c.batch_s + tokens * (c.token_s + width * c.pair_s)
+
+    def backlog_s(self, tokens: float, *, token_budget: int) -> float:
+        """Return the predicted seconds of `tokens` that come in batches of the usual width."""
+        if (c := self.coefficients) is None or tokens <= 0:
+            return 0.0
+        batches = max(1.0, tokens / token_budget)
+        return batches * c.batch_s + tokens * (c.token_s + self._width * c.pair_s)
+
+
+class TokenEstimate:
+    """Predicts tokens from characters, before anything is tokenised."""
+
+    def __init__(self, *, max_tokens: int) -> None:
+        """Estimate for a model that reads `max_tokens` of a text."""
+        self._max_tokens = max_tokens
+        self._tokens_per_char = 1 / CHARS_PER_TOKEN
+
+    def lengths(self, chars: Float64) -> Float64:
+        """Return the predicted tokens of texts of `chars` characters, both `[texts]`."""
+        guess = SPECIAL_TOKENS + chars * self._tokens_per_char
+        return np.minimum(guess, self._max_tokens)
+
+    def observe(self, *, chars: float, tokens: float) -> None:
+        """Learn from texts of `chars` characters that gave `tokens`, none of them truncated."""
+        if chars > 0:
+            # A long request tells more than a short one.
+            weight = chars / (chars + 10_000)
+            self._tokens_per_char += weight * (tokens / chars - self._tokens_per_char)
+
+
+def _fit(features: Float64, seconds: Float64) -> Float64:
+    """Return the non-negative coefficients of the least relative squares.
+
+    Where the best plane has a negative slope, its feature is left out: with three of them that
+    is the active-set method (Lawson & Hanson 1974, chapter 23) but for ties.
+    """
+    scaled = features / seconds[:, None]
+    used = np.ones(features.shape[1], dtype=bool)
+    while True:
+        solution = np.zeros(features.shape[1])
+        solution[used] = np.linalg.lstsq(scaled[:, used], np.ones(len(seconds)), rcond=None)[0]
+        if (solution >= 0).all():
+            return solution
+        used[solution.argmin()] = False

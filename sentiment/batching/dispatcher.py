@@ -1,0 +1,262 @@
+"""Batches go to the engine, answers come back; what fails is halved until the culprit is alone.
+
+A dispatcher serves one opening of one engine. When the engine is lost it is thrown away with it,
+and whatever a hanging thread still sends reaches nobody.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sentiment.batching.admission import Admission
+from sentiment.batching.cost import CostModel
+from sentiment.batching.queue import Entry, EntryQueue, Row
+from sentiment.batching.worker import Outcome, WorkerOpener
+from sentiment.engines import Engine
+from sentiment.errors import InferenceFailed, OutOfMemory
+from sentiment.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+PREPARE_AHEAD_S = 0.005
+PREDICTION_ERROR = 0.1
+"""The next batch is made 5 ms before the end of the one that runs, if that ends a tenth later than
+predicted. What arrives after it was made waits for one batch more, so too early costs a single
+text up to a whole batch; too late costs the engine one wake-up of the event loop, which only
+matters beside a short batch."""
+
+SUSPICIOUS_FAILURES = 8
+"""After so many failed passes in a row the engine must prove itself on a text that it has read
+before: a CUDA device, for one, never recovers from some errors."""
+
+GROWTH_BATCHES = 64
+"""Batches without an error after which a budget that was halved for memory is doubled again."""
+
+
+class EngineLost(Exception):
+    """The engine hangs, died, or answers nothing any more."""
+
+
+class EngineHung(EngineLost):
+    """A pass does not end. Its thread and its weights cannot be had back."""
+
+
+@dataclass(slots=True)
+class Job:
+    """One batch that the engine has been given."""
+
+    rows: Sequence[Row]
+    tokens: int
+    """Computed tokens, padding included."""
+    width: int
+    predicted_s: float
+    probe: bool
+    """Asked by nobody: it shows whether the engine still works."""
+    started_at: float = 0.0
+
+
+class Dispatcher:
+    """Keeps one engine busy: one batch runs, the next stands ready just before it is needed."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        queue: EntryQueue,
+        cost: CostModel,
+        admission: Admission,
+        token_budget: int,
+        timeout_s: float,
+        metrics: Metrics,
+        open_worker: WorkerOpener,
+        clock: Callable[[], float],
+        wake: Callable[[], None],
+    ) -> None:
+        """Feed `engine` from `queue`; a pass that takes longer than `timeout_s` hangs.
+
+        `wake` is called on the event loop whenever there is something new to decide.
+        """
+        self.progress = asyncio.Event()
+        """Set whenever the engine has finished something, or died."""
+        self.token_budget = token_budget
+        """Most tokens in one batch; halved when memory runs out."""
+        self._max_token_budget = token_budget
+        self._engine = engine
+        self._queue = queue
+        self._cost = cost
+        self._admission = admission
+        self._timeout_s = timeout_s
+        self._metrics = metrics
+        self._clock = clock
+        self._wake = wake
+        self._planned: deque[list[Row]] = deque()  # taken from the queue, to be run next
+        self._jobs: deque[Job] = deque()  # at the engine
+        self._lost: EngineLost | None = None
+        self._failures_in_a_row = 0
+        self._good_batches = 0
+        self._proven: Row | None = None
+        self._worker = open_worker(engine, self._finished, self._died)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs and nothing is planned."""
+        return not self._jobs and not self._planned
+
+    def close(self) -> None:
+        """Let the worker end after what it has been given, and heed it no more."""
+        self._worker.stop()
+        self._jobs.clear()
+        self._admission.busy_until = 0.0
+
+    def check(self, now: float) -> None:
+        """Return if the engine works, as far as one can know.
+
+        Raises:
+            EngineLost: it hangs, died, or answers nothing any more.
+        """
+        if self._lost is not None:
+            raise self._lost
+        if self.hangs_in_s(now) <= 0:
+            raise EngineHung(f"a batch has been running for {self._timeout_s:g} s")
+
+    def hangs_in_s(self, now: float) -> float:
+        """Return after how many seconds the pass that runs would be taken to hang."""
+        return self._jobs[0].started_at + self._timeout_s - now if self._jobs else float("inf")
+
+    def room_in_s(self, now: float) -> float:
+        """Return when to hand over the next batch; infinite while one stands ready."""
+        if not self._jobs:
+            return 0.0
+        if len(self._jobs) > 1:
+            return float("inf")
+        (running,) = self._jobs
+        ends_at = running.started_at + running.predicted_s * (1 + PREDICTION_ERROR)
+        return ends_at - PREPARE_AHEAD_S - now
+
+    def dispatch(self, now: float) -> bool:
+        """Give the engine its next batch, if anything waits for one."""
+        if self._failures_in_a_row >= SUSPICIOUS_FAILURES and self._proven is not None:
+            self._failures_in_a_row = 0
+            self._hand_over([self._proven], now, probe=True)
+            return True
+        while self._planned:
+            if rows := self._queue.wanted(self._planned.popleft(), now=now):
+                self._hand_over(rows, now)
+                return True
+        self._planned.extend(self._queue.take(self.token_budget, now=now))
+        if not self._planned:
+            return False
+        self._hand_over(self._planned.popleft(), now)
+        return True
+
+    def _hand_over(self, rows: Sequence[Row], now: float, *, probe: bool = False) -> None:
+        """Lay out a batch and give it to the worker."""
+        batch = self._engine.batch_type.collate([entry.encodings[row] for entry, row in rows])
+        tokens, width = batch.computed_tokens, batch.width
+        predicted_s = self._cost.batch_s(tokens=tokens, width=width)
+        job = Job(rows, tokens, width, predicted_s, probe)
+        if not self._jobs:
+            self._begin(job, now)
+        self._jobs.append(job)
+        self._admission.busy_until = max(now, self._admission.busy_until) + predicted_s
+        self._metrics.batch_texts.observe(len(rows))
+        self._metrics.batch_tokens.observe(batch.tokens)
+        self._metrics.padding_ratio.observe(1 - batch.tokens / tokens)
+        self._worker.start(job, batch)
+
+    def _begin(self, job: Job, now: float) -> None:
+        job.started_at = now
+        for entry, _ in job.rows:
+            if entry.started_at is None:
+                entry.started_at = now
+                self._metrics.queue_seconds.observe(now - entry.queued_at)
+
+    def _finished(self, job: Job, outcome: Outcome) -> None:
+        """Take what the worker brings, on the event loop."""
+        if not self._jobs:
+            return  # given up: whoever waited knows already
+        self._jobs.popleft()
+        now = self._clock()
+        self._admission.busy_until = now
+        if self._jobs:
+            self._begin(self._jobs[0], now)
+            self._admission.busy_until += self._jobs[0].predicted_s
+        try:
+            self._settle(job, outcome)
+        except Exception as error:  # a defect of ours must not leave anybody waiting
+            self._lose("an answer could not be delivered", error)
+        self._advance()
+
+    def _died(self, error: BaseException) -> None:
+        self._lose("the engine's thread died", error)
+        self._advance()
+
+    def _advance(self) -> None:
+        self.progress.set()
+        self._wake()
+
+    def _lose(self, reason: str, cause: BaseException) -> None:
+        self._lost = EngineLost(reason)
+        self._lost.__cause__ = cause
+
+    def _settle(self, job: Job, outcome: Outcome) -> None:
+        result = outcome.result
+        if not isinstance(result, Exception):
+            # An answer to the wrong text is worse than none.
+            if len(result) != len(job.rows):
+                result = InferenceFailed(f"{len(result)} rows of logits for {len(job.rows)} texts")
+            elif not np.isfinite(result).all():
+                result = InferenceFailed("logits that are not finite")
+        if isinstance(result, Exception):
+            self._fail(job, result)
+            return
+        self._metrics.infer_seconds.observe(outcome.seconds)
+        if job.predicted_s:
+            error_s = abs(job.predicted_s - outcome.seconds)
+            self._metrics.prediction_error_ratio.observe(error_s / max(outcome.seconds, 1e-6))
+        self._cost.observe(tokens=job.tokens, width=job.width, seconds=outcome.seconds)
+        self._failures_in_a_row = 0
+        self._good_batches += 1
+        if self.token_budget < self._max_token_budget and self._good_batches >= GROWTH_BATCHES:
+            self._good_batches = 0
+            self.token_budget = min(self.token_budget * 2, self._max_token_budget)
+        if not job.probe:
+            self._proven = _alone(job.rows[0])
+            self._queue.answer(job.rows, result)
+
+    def _fail(self, job: Job, error: Exception) -> None:
+        """Find out by halves which text the engine cannot bear: only that one fails."""
+        log.error("a batch failed", exc_info=error, extra={"texts": len(job.rows)})
+        if job.probe:
+            self._lose("the engine fails on a text that it has read before", error)
+            return
+        self._good_batches = 0
+        self._failures_in_a_row += 1
+        self._metrics.failed_batches.inc()
+        out_of_memory = isinstance(error, MemoryError)
+        if out_of_memory:
+            self.token_budget = max(1, min(self.token_budget, job.tokens) // 2)
+        if len(job.rows) > 1:
+            middle = len(job.rows) // 2
+            self._planned.extendleft([list(job.rows[middle:]), list(job.rows[:middle])])
+            return
+        failure = (
+            OutOfMemory("not enough memory for a single text")
+            if out_of_memory
+            else InferenceFailed("the model fails on one of the texts")
+        )
+        failure.__cause__ = error
+        self._queue.fail(job.rows[0], failure)
+
+
+def _alone(row: Row) -> Row:
+    """Return a text as an entry of its own, which keeps nothing else in memory."""
+    entry, index = row
+    probe = Entry(tokens=0, admitted_at=0, deadline_at=0)
+    probe.encodings = [entry.encodings[index]]
+    probe.started_at = 0.0
+    return probe, 0

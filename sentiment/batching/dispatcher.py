@@ -134,6 +134,8 @@ class Dispatcher:
         if len(self._jobs) > 1:
             return float("inf")
         (running,) = self._jobs
+        if not running.predicted_s:
+            return float("inf")
         ends_at = running.started_at + running.predicted_s * (1 + PREDICTION_ERROR)
         return ends_at - PREPARE_AHEAD_S - now
 
@@ -230,7 +232,6 @@ class Dispatcher:
 
     def _fail(self, job: Job, error: Exception) -> None:
         """Find out by halves which text the engine cannot bear: only that one fails."""
-        log.error("a batch failed", exc_info=error, extra={"texts": len(job.rows)})
         if job.probe:
             self._lose("the engine fails on a text that it has read before", error)
             return
@@ -239,11 +240,16 @@ class Dispatcher:
         self._metrics.failed_batches.inc()
         out_of_memory = isinstance(error, MemoryError)
         if out_of_memory:
-            self.token_budget = max(1, min(self.token_budget, job.tokens) // 2)
+            self.token_budget = min(self.token_budget, max(1, job.tokens // 2))
         if len(job.rows) > 1:
+            log.warning(
+                "a batch failed; each half is tried alone",
+                extra={"texts": len(job.rows), "error": type(error).__name__},
+            )
             middle = len(job.rows) // 2
             self._planned.extendleft([list(job.rows[middle:]), list(job.rows[:middle])])
             return
+        log.error("the engine fails on a text", exc_info=error, extra={"tokens": job.tokens})
         failure = (
             OutOfMemory("not enough memory for a single text")
             if out_of_memory

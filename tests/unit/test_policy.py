@@ -1,15 +1,30 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sentiment.batching.policy import (
     MAX_ATTENTION_SLOTS,
-    batch_length,
+    MAX_RESTART_DELAY_S,
+    Backlog,
+    BatchFill,
+    restart_delay_s,
     retry_after_s,
-    smoothed,
+    sorted_batches,
 )
 
 LENGTHS = st.lists(st.integers(1, 512), max_size=50)
 BUDGETS = st.integers(1, 4096)
+WAITING = st.lists(st.floats(0.5, 200_000), max_size=60)
+
+
+def batch_length(lengths, budget, *, pads):
+    """How many texts from the head of `lengths` make a batch."""
+    fill = BatchFill(budget, pads)
+    for length in lengths:
+        if not fill.fits(length):
+            break
+        fill.add(length)
+    return fill.texts
 
 
 def cost(lengths, *, pads):
@@ -30,13 +45,8 @@ def test_a_batch_stops_only_where_one_more_text_would_exceed_the_budget(lengths,
         assert cost(lengths[: count + 1], pads=pads) > budget
 
 
-@given(LENGTHS.filter(bool), BUDGETS, st.booleans())
-def test_something_is_taken_whenever_something_waits(lengths, budget, pads):
-    assert batch_length(lengths, budget, pads=pads) >= 1
-
-
-def test_nothing_is_taken_from_an_empty_queue():
-    assert batch_length([], 1024, pads=False) == 0
+def test_a_text_over_budget_is_taken_alone():
+    assert batch_length([5000, 1], 100, pads=False) == 1
 
 
 def test_padding_counts_for_an_engine_that_pads():
@@ -49,31 +59,69 @@ def test_a_long_text_does_not_drag_a_hundred_short_ones_through_its_attention():
     assert batch_length([5] * 100, 1024, pads=False) == 100
 
 
-def test_lengths_are_read_only_as_far_as_the_budget_goes():
-    read = []
-
-    def lengths():
-        for length in (40, 40, 40, 40):
-            read.append(length)
-            yield length
-
-    assert batch_length(lengths(), 100, pads=False) == 2
-    assert len(read) == 3
+@given(LENGTHS, BUDGETS)
+def test_a_sorted_window_is_cut_into_every_text_once_within_the_budget(lengths, budget):
+    batches = sorted_batches(lengths, budget)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or cost([lengths[i] for i in batch], pads=True) <= budget
 
 
-def test_retry_after_is_the_time_that_the_backlog_needs():
-    assert retry_after_s(5000, 1000.0) == 5
+@given(LENGTHS.filter(bool), BUDGETS)
+def test_the_oldest_text_of_a_window_is_in_its_first_batch(lengths, budget):
+    assert 0 in sorted_batches(lengths, budget)[0]
 
 
-def test_retry_after_is_a_second_before_anything_was_measured():
-    assert retry_after_s(5000, None) == 1
+def test_sorting_a_window_saves_padding():
+    mixed = [10, 100] * 10
+    assert len(sorted_batches(mixed, 500)) == 3
+    assert [len(batch) for batch in sorted_batches(mixed, 500)] == [10, 5, 5]
 
 
-def test_the_smoothed_rate_begins_with_the_first_value_and_follows_later_ones():
-    rate = None
-    for _ in range(3):
-        rate = smoothed(rate, 100.0)
-    assert rate == 100
-    for _ in range(10):
-        rate = smoothed(rate, 200.0)
-    assert 185 < rate < 200
+@given(WAITING, st.floats(0.5, 200_000))
+def test_what_lies_ahead_is_never_underestimated_nor_more_than_doubled(waiting, own):
+    backlog = Backlog()
+    for tokens in waiting:
+        backlog.change(0, tokens)
+    exact = sum(min(tokens, own) for tokens in waiting)
+    assert exact <= backlog.ahead_of(own) * (1 + 1e-9)
+    assert backlog.ahead_of(own) <= 2 * exact * (1 + 1e-9)
+    assert backlog.tokens == pytest.approx(sum(waiting))
+
+
+def test_four_thousand_texts_of_somebody_else_do_not_lie_ahead_of_one():
+    backlog = Backlog()
+    backlog.change(0, 120_000)
+    assert backlog.ahead_of(30) == 30
+    assert backlog.ahead_of(120_000) == 120_000
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 1e6))))
+def test_a_backlog_that_everybody_left_is_exactly_empty(changes):
+    backlog = Backlog()
+    for first, then in changes:
+        backlog.change(0, first)
+        backlog.change(first, then)
+    for _, then in changes:
+        backlog.change(then, 0)
+    assert backlog.tokens == 0
+    assert backlog.ahead_of(1e9) == 0
+
+
+@given(st.floats(0, 1000), st.floats(0.1, 100), st.floats(0, 1))
+def test_who_is_refused_comes_back_when_half_the_limit_is_free(backlog_s, limit_s, jitter):
+    wait_s = retry_after_s(backlog_s, max_backlog_s=limit_s, jitter=jitter)
+    assert wait_s >= max(backlog_s - limit_s / 2, 0.5)
+    assert wait_s <= 2 * max(backlog_s - limit_s / 2, 0.5)
+
+
+def test_callers_who_were_refused_together_do_not_come_back_together():
+    waits = {retry_after_s(12, max_backlog_s=10, jitter=jitter / 10) for jitter in range(10)}
+    assert len(waits) == 10
+
+
+def test_restarts_are_soon_at_first_and_never_rarer_than_twice_a_minute():
+    delays = [restart_delay_s(failures) for failures in range(1, 50)]
+    assert delays[0] <= 0.2
+    assert delays == sorted(delays)
+    assert delays[-1] == MAX_RESTART_DELAY_S == 30

@@ -1,115 +1,251 @@
-import asyncio
-
 import numpy as np
 import pytest
 
-from sentiment.batching.queue import Entry, EntryQueue
+from sentiment.batching.queue import QUANTUM_TOKENS, Entry, EntryQueue
+from sentiment.errors import DeadlineExceeded, InferenceFailed
+from tests.doubles import expected_logits
+
+NEVER = float("inf")
 
 
-def entry(*lengths):
-    return Entry([np.ones(length, dtype=np.int64) for length in lengths], admitted_at=0)
+class Waiting:
+    """A queue and what a test does with it; texts are told apart by their first token."""
+
+    def __init__(self, *, pads=False):
+        self.queue = EntryQueue(pads=pads)
+        self.next_id = 0
+
+    def entry(self, *lengths, deadline_at=NEVER):
+        encodings = []
+        for length in lengths:
+            self.next_id += 1
+            encodings.append(np.array([self.next_id] * length))
+        return self.equal(encodings, deadline_at=deadline_at)
+
+    def equal(self, encodings, *, deadline_at=NEVER):
+        entry = Entry(tokens=0, admitted_at=0, deadline_at=deadline_at)
+        entry.encodings = encodings
+        self.queue.reserve(entry)
+        self.queue.put(entry)
+        return entry
+
+    def take(self, budget, *, now=0.0):
+        return self.queue.take(budget, now=now)
+
+    def answer(self, rows):
+        self.queue.answer(rows, logits_of(rows))
 
 
-def shape(slices):
-    return [(piece.entry, piece.start, piece.stop) for piece in slices]
+def logits_of(rows):
+    return np.stack([expected_logits(entry.encodings[row]) for entry, row in rows])
+
+
+def got(entry):
+    return entry.future.result().tolist()
+
+
+def wanted(entry):
+    return [expected_logits(ids).tolist() for ids in entry.encodings]
 
 
 @pytest.fixture
-async def queue():
-    return EntryQueue()
+async def waiting():
+    return Waiting()
 
 
-async def test_entries_leave_in_the_order_in_which_they_came(queue):
-    first, second = entry(3), entry(4)
-    queue.put(first)
-    queue.put(second)
-    assert shape(await queue.take(100, pads=False)) == [(first, 0, 1), (second, 0, 1)]
+async def test_entries_leave_in_the_order_in_which_they_came(waiting):
+    first, second = waiting.entry(3), waiting.entry(4)
+    assert waiting.take(100) == [[(first, 0), (second, 0)]]
 
 
-async def test_a_large_entry_is_cut_across_batches_without_losing_its_place(queue):
-    large, small = entry(10, 10, 10), entry(1)
-    queue.put(large)
-    queue.put(small)
-    assert shape(await queue.take(20, pads=False)) == [(large, 0, 2)]
-    assert shape(await queue.take(20, pads=False)) == [(large, 2, 3), (small, 0, 1)]
+async def test_inside_an_entry_first_come_is_first_served(waiting):
+    large = waiting.entry(10, 10, 10, 10)
+    assert waiting.take(20) == [[(large, 0), (large, 1)]]
+    assert waiting.take(20) == [[(large, 2), (large, 3)]]
+    assert waiting.take(20) == []
 
 
-async def test_take_waits_for_an_entry_and_then_takes_it_at_once(queue):
-    taking = asyncio.create_task(queue.take(100, pads=False))
-    await asyncio.sleep(0)
-    assert not taking.done()
-    waiting = entry(5)
-    queue.put(waiting)
-    assert shape(await taking) == [(waiting, 0, 1)]
+async def test_a_small_entry_does_not_wait_behind_a_large_one(waiting):
+    large = waiting.entry(*[32] * 100)
+    small = waiting.entry(30)
+    (batch,) = waiting.take(1024)
+    assert (small, 0) in batch
+    assert batch.index((small, 0)) == QUANTUM_TOKENS // 32
+    assert len(batch) == 32  # the rest of the batch is the large one's
+    assert {entry for entry, _ in batch} == {large, small}
 
 
-async def test_an_entry_whose_caller_has_gone_is_never_taken(queue):
-    gone, waiting = entry(5, 5), entry(6)
-    queue.put(gone)
-    queue.put(waiting)
+async def test_entries_of_equal_size_get_equal_shares_of_tokens(waiting):
+    entries = [waiting.entry(*[lengths] * (12_800 // lengths)) for lengths in (8, 32, 128)]
+    tokens = dict.fromkeys(entries, 0)
+    for _ in range(9):
+        (batch,) = waiting.take(1024)
+        for entry, row in batch:
+            tokens[entry] += len(entry.encodings[row])
+    shares = sorted(tokens.values())
+    assert shares[-1] - shares[0] <= 2 * QUANTUM_TOKENS
+
+
+async def test_an_entry_with_long_texts_is_not_starved_by_short_ones(waiting):
+    waiting.entry(*[10] * 1000)
+    long = waiting.entry(500, 500)
+    taken = [row for _ in range(4) for row in waiting.take(1000)[0]]
+    assert (long, 0) in taken
+
+
+async def test_a_text_longer_than_the_budget_runs_alone(waiting):
+    long, short = waiting.entry(500), waiting.entry(5)
+    assert waiting.take(100) == [[(short, 0)]]
+    assert waiting.take(100) == [[(long, 0)]]
+
+
+async def test_what_waits_is_counted_in_texts_and_tokens(waiting):
+    queue = waiting.queue
+    entry = waiting.entry(10, 20)
+    waiting.entry(5)
+    assert (queue.texts, queue.backlog.tokens) == (3, 35)
+    (rows,) = waiting.take(12)
+    assert (queue.texts, queue.backlog.tokens) == (2, 25)
+    waiting.answer(rows)
+    queue.remove(entry)
+    assert (queue.texts, queue.backlog.tokens) == (1, 5)
+
+
+async def test_an_entry_counts_while_it_is_being_tokenised(waiting):
+    entry = Entry(tokens=100, admitted_at=0, deadline_at=NEVER)
+    waiting.queue.reserve(entry)
+    assert waiting.queue.backlog.tokens == 100
+    entry.encodings = [np.ones(7, int)]
+    waiting.queue.put(entry)
+    assert waiting.queue.backlog.tokens == 7
+
+
+async def test_an_entry_is_answered_when_the_last_of_its_texts_is(waiting):
+    entry = waiting.entry(10, 10, 10)
+    (first,) = waiting.take(20)
+    waiting.answer(first)
+    assert not entry.future.done()
+    (second,) = waiting.take(20)
+    waiting.answer(second)
+    assert got(entry) == wanted(entry)
+
+
+async def test_an_entry_whose_caller_has_gone_is_never_taken(waiting):
+    gone, staying = waiting.entry(5, 5), waiting.entry(6)
+    waiting.queue.remove(gone)
+    assert waiting.queue.texts == 1
+    assert waiting.take(100) == [[(staying, 0)]]
+
+
+async def test_a_cancelled_future_counts_as_gone_before_anybody_says_so(waiting):
+    gone, staying = waiting.entry(5), waiting.entry(6)
     gone.future.cancel()
-    assert shape(await queue.take(100, pads=False)) == [(waiting, 0, 1)]
-    assert (queue.texts, queue.tokens) == (0, 0)
+    assert waiting.take(100) == [[(staying, 0)]]
+    assert waiting.queue.backlog.tokens == 0
 
 
-async def test_a_take_that_finds_only_abandoned_entries_goes_on_waiting(queue):
-    taking = asyncio.create_task(queue.take(100, pads=False))
-    await asyncio.sleep(0)
-    gone = entry(5)
-    gone.future.cancel()
-    queue.put(gone)
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    assert not taking.done()
-    waiting = entry(6)
-    queue.put(waiting)
-    assert shape(await taking) == [(waiting, 0, 1)]
+async def test_what_has_expired_is_not_taken_but_told(waiting):
+    expired, staying = waiting.entry(5, deadline_at=10), waiting.entry(6, deadline_at=11)
+    assert waiting.take(100, now=10) == [[(staying, 0)]]
+    assert isinstance(expired.future.exception(), DeadlineExceeded)
+    assert waiting.queue.texts == 0
 
 
-async def test_what_waits_is_counted_in_texts_and_tokens(queue):
-    queue.put(entry(10, 20))
-    queue.put(entry(5))
-    assert (queue.texts, queue.tokens) == (3, 35)
-    await queue.take(10, pads=False)
-    assert (queue.texts, queue.tokens) == (2, 25)
-    await queue.take(100, pads=False)
-    assert (queue.texts, queue.tokens) == (0, 0)
+async def test_equal_texts_in_flight_are_computed_once(waiting):
+    first = waiting.entry(5, 6)
+    second = waiting.equal(first.encodings[::-1])
+    twice = waiting.equal([first.encodings[0]] * 3)
+    assert waiting.queue.texts == 2
+    assert waiting.queue.backlog.tokens == 11
+    (rows,) = waiting.take(100)
+    assert rows == [(first, 0), (first, 1)]
+    late = waiting.equal(first.encodings[:1])  # it runs already
+    assert waiting.take(100) == []
+    waiting.answer(rows)
+    for entry in (first, second, twice, late):
+        assert got(entry) == wanted(entry)
 
 
-async def test_a_closed_queue_gives_what_waits_and_then_nothing(queue):
-    last = entry(5)
-    queue.put(last)
-    queue.close()
-    assert shape(await queue.take(100, pads=False)) == [(last, 0, 1)]
-    assert await queue.take(100, pads=False) == []
+async def test_an_equal_text_is_computed_again_once_the_first_is_answered(waiting):
+    first = waiting.entry(5)
+    waiting.answer(waiting.take(100)[0])
+    again = waiting.equal(first.encodings)
+    assert waiting.take(100) == [[(again, 0)]]
 
 
-async def test_closing_wakes_a_take_that_waits(queue):
-    taking = asyncio.create_task(queue.take(100, pads=False))
-    await asyncio.sleep(0)
-    queue.close()
-    assert await taking == []
+async def test_who_shared_a_text_inherits_it_when_the_first_caller_leaves(waiting):
+    first = waiting.entry(5, 6)
+    heir, third = waiting.equal(first.encodings[:1]), waiting.equal(first.encodings[:1])
+    waiting.queue.remove(first)
+    assert (waiting.queue.texts, waiting.queue.backlog.tokens) == (1, 5)
+    (rows,) = waiting.take(100)
+    assert rows == [(heir, 0)]
+    waiting.answer(rows)
+    assert got(heir) == wanted(heir)
+    assert got(third) == wanted(third)
 
 
-async def test_draining_returns_and_forgets_everything_that_waits(queue):
-    waiting = [entry(5), entry(6)]
-    for each in waiting:
-        queue.put(each)
-    assert queue.drain() == waiting
-    assert (queue.texts, queue.tokens) == (0, 0)
+async def test_a_text_twice_in_a_request_leaves_with_it(waiting):
+    entry = waiting.entry(5)
+    twice = waiting.equal([np.full(3, 99)] * 2)
+    waiting.queue.remove(twice)
+    assert waiting.take(100) == [[(entry, 0)]]
+    assert waiting.queue.texts == 0
+    assert waiting.queue._claims.keys() == set(entry.keys)
 
 
-async def test_an_entry_resolves_once_its_last_text_is_answered():
-    waiting = entry(1, 1, 1)
-    waiting.answer(np.zeros((2, 3), np.float32))
-    assert not waiting.future.done()
-    waiting.answer(np.ones((1, 3), np.float32))
-    assert (await waiting.future).tolist() == [[0, 0, 0], [0, 0, 0], [1, 1, 1]]
+async def test_who_shared_a_running_text_is_answered_though_the_first_caller_left(waiting):
+    first = waiting.entry(5)
+    second = waiting.equal(first.encodings)
+    (rows,) = waiting.take(100)
+    waiting.queue.remove(first)
+    waiting.answer(rows)
+    assert got(second) == wanted(second)
 
 
-async def test_an_answer_to_a_caller_who_has_gone_is_dropped_in_silence():
-    gone = entry(1)
-    gone.future.cancel()
-    gone.answer(np.zeros((1, 3), np.float32))
-    gone.fail(RuntimeError())
-    assert gone.future.cancelled()
+async def test_a_text_that_fails_fails_everybody_who_waits_for_it_and_nobody_else(waiting):
+    first = waiting.entry(5, 6)
+    second, other = waiting.equal(first.encodings[:1]), waiting.entry(7)
+    (rows,) = waiting.take(5)
+    assert rows == [(first, 0)]
+    waiting.queue.fail(rows[0], InferenceFailed("poison"))
+    for entry in (first, second):
+        assert isinstance(entry.future.exception(), InferenceFailed)
+    assert waiting.take(100) == [[(other, 0)]]  # the rest of the failed entry is not run
+
+
+async def test_of_what_was_taken_only_what_somebody_still_wants_is_run(waiting):
+    leaving, staying = waiting.entry(5), waiting.entry(6)
+    expiring = waiting.entry(7, deadline_at=3)
+    (rows,) = waiting.take(100)
+    waiting.queue.remove(leaving)
+    assert waiting.queue.wanted(rows, now=5) == [(staying, 0)]
+    assert isinstance(expiring.future.exception(), DeadlineExceeded)
+    assert waiting.queue._claims.keys() == set(staying.keys)
+
+
+async def test_when_everything_is_given_up_everybody_is_named_once(waiting):
+    running, queued = waiting.entry(5), waiting.entry(6, 6)
+    shared = waiting.equal(running.encodings)
+    waiting.take(5)
+    assert set(waiting.queue.remove_all()) == {running, queued, shared}
+    assert (waiting.queue.texts, waiting.queue.backlog.tokens) == (0, 0)
+    assert waiting.take(100) == []
+    fresh = waiting.entry(8)
+    assert waiting.take(100) == [[(fresh, 0)]]
+
+
+async def test_for_an_engine_that_pads_a_window_is_sorted_and_cut():
+    waiting = Waiting(pads=True)
+    mixed = waiting.entry(*[10, 100] * 10)
+    batches = waiting.take(500)
+    assert [len(batch) for batch in batches] == [10, 5, 5]
+    assert batches[0][0] == (mixed, 0)
+    for batch in batches:
+        assert len({len(entry.encodings[row]) for entry, row in batch}) == 1
+
+
+async def test_a_window_ends_so_that_a_newcomer_does_not_wait_for_everything():
+    waiting = Waiting(pads=True)
+    waiting.entry(*[100] * 100)
+    assert sum(map(len, waiting.take(500))) == 20

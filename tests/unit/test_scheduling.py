@@ -1,0 +1,414 @@
+"""The batcher on a virtual clock with an engine of known service time: when what happens."""
+
+import asyncio
+import functools
+import math
+import time
+
+import numpy as np
+import pytest
+
+from sentiment.batching.batcher import MAX_HUNG_ENGINES, Batcher
+from sentiment.batching.dispatcher import GROWTH_BATCHES, SUSPICIOUS_FAILURES
+from sentiment.engines.batches import PaddedBatch
+from sentiment.errors import (
+    DeadlineExceeded,
+    InferenceFailed,
+    OutOfMemory,
+    Overloaded,
+    WorkerDown,
+)
+from sentiment.metrics import Metrics
+from tests.doubles import POISON, expected_logits
+from tests.virtual import VirtualEngine, run_virtually
+
+TEXT_TOKENS = 32
+BUDGET = 1024
+
+
+class Bench:
+    """A batcher around a virtual engine, and callers who know what they should get."""
+
+    def __init__(self, engine=None, **options):
+        self.engine = engine or VirtualEngine()
+        self.metrics = Metrics()
+        self.options = options
+        self.fresh = 1000
+
+    async def __aenter__(self):
+        self.now = asyncio.get_running_loop().time
+        options = {
+            "reopen": self.engine.reopen,
+            "token_budget": BUDGET,
+            "max_backlog_s": 10,
+            "engine_timeout_s": 30,
+        }
+        self.batcher = Batcher(
+            self.engine,
+            metrics=self.metrics,
+            open_worker=self.engine.open_worker,
+            clock=self.now,
+            **options | self.options,
+        )
+        await self.batcher.__aenter__()
+        return self
+
+    async def __aexit__(self, *error):
+        await self.batcher.__aexit__(None, None, None)
+
+    def text(self, tokens=TEXT_TOKENS):
+        """Return an encoding that nobody else sends."""
+        self.fresh += 1
+        return np.array([self.fresh] + [1] * (tokens - 1))
+
+    def texts(self, count, tokens=TEXT_TOKENS):
+        return [self.text(tokens) for _ in range(count)]
+
+    async def call(self, *encodings, timeout_s=math.inf):
+        """Submit, check the answer, and return the seconds that it took."""
+        began_at = self.now()
+        lengths = np.array([float(len(ids)) for ids in encodings])
+        async with asyncio.timeout(None if math.isinf(timeout_s) else timeout_s):
+            with self.batcher.admit(lengths, timeout_s=timeout_s) as entry:
+                answer = await self.batcher.submit(entry, encodings)
+        expected = [expected_logits(ids).tolist() for ids in encodings]
+        assert answer.logits.tolist() == expected
+        return self.now() - began_at
+
+    def spawn(self, *encodings, **options):
+        return asyncio.create_task(self.call(*encodings, **options))
+
+    async def learn(self):
+        """Let the cost model see small and full batches."""
+        for _ in range(3):
+            await self.call(self.text())
+            await self.call(*self.texts(64))
+
+    def metric(self, name):
+        return self.metrics.registry.get_sample_value(f"sentiment_{name}")
+
+
+def virtually(test):
+    """Run an async test on the virtual clock."""
+
+    @functools.wraps(test)
+    def run(*args, **kwargs):
+        run_virtually(test(*args, **kwargs))
+
+    return run
+
+
+FULL_BATCH_S = VirtualEngine().base_s + VirtualEngine().token_s * BUDGET
+
+
+@virtually
+async def test_an_idle_engine_takes_a_single_text_at_once():
+    async with Bench() as bench:
+        assert await bench.call(bench.text()) == pytest.approx(0.02 + 0.032)
+
+
+@virtually
+async def test_the_engine_never_stands_idle_while_something_waits():
+    async with Bench() as bench:
+        await bench.learn()
+        seconds = await bench.call(*bench.texts(32 * 50))
+        assert seconds == pytest.approx(50 * FULL_BATCH_S, rel=1e-3)
+
+
+@virtually
+async def test_a_large_request_raises_a_single_text_to_two_batch_times_at_most():
+    async with Bench(max_backlog_s=1000) as bench:
+        await bench.learn()
+        large = bench.spawn(*bench.texts(4096))
+        rng = np.random.default_rng(0)
+        singles = []
+        while not large.done():
+            await asyncio.sleep(rng.uniform(0, 0.4))
+            singles.append(bench.spawn(bench.text(30)))
+        latencies = await asyncio.gather(*singles)
+        assert len(latencies) > 300
+        assert max(latencies) <= 2 * FULL_BATCH_S + 0.01
+        shared_s = 30 * len(singles) * bench.engine.token_s
+        assert await large <= 128 * FULL_BATCH_S + shared_s * 1.1
+
+
+@virtually
+async def test_ten_large_requests_do_not_starve_a_single_text():
+    async with Bench(max_backlog_s=10_000) as bench:
+        await bench.learn()
+        large = [bench.spawn(*bench.texts(2000)) for _ in range(10)]
+        await asyncio.sleep(1)
+        for _ in range(20):
+            # Ten turns of 128 tokens come before: one batch more.
+            assert await bench.call(bench.text()) <= 3 * FULL_BATCH_S + 0.01
+        for task in large:
+            task.cancel()
+
+
+@virtually
+async def test_more_work_ahead_than_the_limit_is_refused_with_a_time_to_come_back():
+    async with Bench() as bench:
+        await bench.learn()
+        accepted, refusals = [], []
+        while len(refusals) < 50:
+            accepted.append(bench.spawn(bench.text()))
+            await asyncio.sleep(0)
+            try:
+                bench.batcher.check_admission()
+            except Overloaded as refusal:
+                refusals.append(refusal)
+                accepted.pop().cancel()
+                await asyncio.sleep(0)
+        latencies = await asyncio.gather(*accepted)
+        assert max(latencies) <= 10 + 2 * FULL_BATCH_S
+        assert max(latencies) >= 9  # nor is it refused too early
+        assert all(5 <= refusal.retry_after_s <= 11 for refusal in refusals)
+        assert len({refusal.retry_after_s for refusal in refusals}) > 40  # jitter
+
+
+@virtually
+async def test_an_idle_server_takes_any_request_whatever_its_size():
+    async with Bench(max_backlog_s=1) as bench:
+        await bench.learn()
+        assert await bench.call(*bench.texts(4096)) > 100
+
+
+@virtually
+async def test_a_large_request_does_not_close_the_door_to_single_texts():
+    async with Bench(max_backlog_s=1) as bench:
+        await bench.learn()
+        large = bench.spawn(*bench.texts(4096))
+        await asyncio.sleep(1)
+        assert bench.metric("backlog_seconds") > 100
+        await bench.call(bench.text())
+        with pytest.raises(Overloaded):
+            await bench.call(*bench.texts(4096))
+        large.cancel()
+
+
+@virtually
+async def test_a_request_that_cannot_meet_its_deadline_is_told_at_once_how_many_could():
+    async with Bench() as bench:
+        await bench.learn()
+        began_at = bench.now()
+        with pytest.raises(
+            DeadlineExceeded, match=r"of these 4096 texts the first \d+ could"
+        ) as no:
+            await bench.call(*bench.texts(4096), timeout_s=20)
+        assert bench.now() == began_at
+        assert bench.metric("queue_tokens") == 0
+        fits = no.value.texts_that_fit
+        assert 0.9 * 20 / FULL_BATCH_S * 32 < fits < 4096
+        assert await bench.call(*bench.texts(int(0.98 * fits)), timeout_s=20) <= 20
+
+
+@virtually
+async def test_what_expires_in_the_queue_never_runs():
+    async with Bench() as bench:
+        await bench.learn()
+        bench.engine.token_s *= 2  # slower than predicted, or it would be refused at once
+        busy = [bench.spawn(bench.text()) for _ in range(64)]
+        await asyncio.sleep(0.01)
+        expired = bench.text()
+        with pytest.raises(TimeoutError):
+            await bench.call(expired, timeout_s=2.5)
+        await asyncio.gather(*busy)
+        await bench.call(bench.text())
+        assert not any(tuple(expired) in batch for batch in bench.engine.batches)
+
+
+@virtually
+async def test_equal_texts_in_flight_share_a_pass():
+    async with Bench() as bench:
+        busy = bench.spawn(bench.text())
+        await asyncio.sleep(0.001)
+        text = bench.text()
+        await asyncio.gather(*(bench.call(text) for _ in range(50)), busy)
+        assert sum(batch.count(tuple(text)) for batch in bench.engine.batches) == 1
+        assert bench.metric("coalesced_total") == 49
+
+
+@pytest.mark.parametrize("place", [0, 1, 15, 16, 30, 31])
+@virtually
+async def test_one_poisonous_text_of_thirty_two_is_found_in_eleven_passes(place):
+    async with Bench() as bench:
+        busy = bench.spawn(bench.text())
+        await asyncio.sleep(0.001)
+        texts = bench.texts(32)
+        texts[place] = np.array([POISON])
+        outcomes = await asyncio.gather(
+            *(bench.call(text) for text in texts), busy, return_exceptions=True
+        )
+        failed = [index for index, outcome in enumerate(outcomes) if isinstance(outcome, Exception)]
+        assert failed == [place]
+        assert isinstance(outcomes[place], InferenceFailed)
+        assert bench.engine.calls - 2 <= 11
+        assert bench.metric("failed_batches_total") == 6
+        assert bench.engine.openings == 1
+
+
+@virtually
+async def test_memory_that_runs_out_halves_the_budget_and_fails_nobody():
+    async with Bench() as bench:
+        bench.engine.memory_tokens = 300
+        await asyncio.gather(*(bench.call(bench.text()) for _ in range(200)))
+        assert 128 <= bench.metric("token_budget") <= 300
+        bench.engine.memory_tokens = 10**9
+        for _ in range(3 * GROWTH_BATCHES):
+            await bench.call(bench.text())
+        assert bench.metric("token_budget") == BUDGET
+
+
+@virtually
+async def test_a_text_that_alone_exhausts_memory_is_refused_alone():
+    async with Bench() as bench:
+        bench.engine.memory_tokens = 100
+        outcomes = await asyncio.gather(
+            bench.call(bench.text(200)), bench.call(bench.text(50)), return_exceptions=True
+        )
+        assert isinstance(outcomes[0], OutOfMemory)
+        assert isinstance(outcomes[1], float)
+
+
+@virtually
+async def test_an_engine_that_hangs_is_noticed_at_its_limit_and_replaced():
+    async with Bench(engine_timeout_s=5) as bench:
+        bench.engine.hangs = True
+        began_at = bench.now()
+        callers = [bench.spawn(bench.text()) for _ in range(40)]
+        outcomes = await asyncio.gather(*callers, return_exceptions=True)
+        assert bench.now() - began_at == pytest.approx(5)
+        assert all(isinstance(outcome, WorkerDown) for outcome in outcomes)
+        assert not bench.batcher.running
+        with pytest.raises(WorkerDown):
+            await bench.call(bench.text())
+        bench.engine.hangs = False
+        await asyncio.sleep(1)
+        await bench.call(bench.text())
+        assert bench.metric("worker_restarts_total") == 1
+
+
+@virtually
+async def test_an_engine_that_dies_is_noticed_at_once_and_replaced():
+    async with Bench() as bench:
+        bench.engine.dies = True
+        outcomes = await asyncio.gather(
+            *(bench.call(bench.text()) for _ in range(40)), return_exceptions=True
+        )
+        assert all(isinstance(outcome, WorkerDown) for outcome in outcomes)
+        await asyncio.sleep(1)
+        await bench.call(bench.text())
+        assert bench.engine.openings == 2
+
+
+@virtually
+async def test_an_engine_that_dies_again_and_again_is_opened_ever_more_rarely():
+    async with Bench() as bench:
+        for _ in range(600):
+            bench.engine.dies = True
+            try:
+                await bench.call(bench.text())
+            except WorkerDown:
+                await asyncio.sleep(0.5)
+        assert bench.engine.openings < 30
+
+
+@virtually
+async def test_an_engine_that_cannot_be_opened_is_tried_again():
+    async with Bench() as bench:
+        attempts = []
+
+        def reopen():
+            attempts.append(bench.now())
+            if len(attempts) < 4:
+                raise OSError("no such file")
+            return bench.engine
+
+        bench.batcher._reopen = reopen
+        bench.engine.dies = True
+        with pytest.raises(WorkerDown):
+            await bench.call(bench.text())
+        await asyncio.sleep(60)
+        await bench.call(bench.text())
+        pauses = np.diff(attempts)
+        assert (np.diff(pauses) > 0).all()
+
+
+@virtually
+async def test_after_three_hung_engines_no_more_weights_are_loaded():
+    async with Bench(engine_timeout_s=5) as bench:
+        bench.engine.hangs = True
+        for _ in range(MAX_HUNG_ENGINES):
+            with pytest.raises(WorkerDown):
+                await bench.call(bench.text())
+            await asyncio.sleep(10)
+        bench.engine.hangs = False
+        await asyncio.sleep(3600)
+        assert bench.engine.openings == MAX_HUNG_ENGINES
+        assert not bench.batcher.running
+
+
+@virtually
+async def test_an_engine_that_fails_on_everything_is_replaced():
+    async with Bench() as bench:
+        await bench.call(bench.text())
+        bench.engine.broken = True
+        outcomes = await asyncio.gather(
+            *(bench.call(bench.text()) for _ in range(40)), return_exceptions=True
+        )
+        assert {type(outcome) for outcome in outcomes} <= {InferenceFailed, WorkerDown}
+        bench.engine.broken = False
+        await asyncio.sleep(1)
+        await bench.call(bench.text())
+        assert bench.engine.openings == 2
+
+
+@virtually
+async def test_poison_alone_does_not_make_an_engine_suspect():
+    async with Bench() as bench:
+        await bench.call(bench.text())
+        for index in range(5 * SUSPICIOUS_FAILURES):
+            with pytest.raises(InferenceFailed):
+                await bench.call(np.array([POISON, index]))
+        assert bench.engine.openings == 1
+
+
+@virtually
+async def test_a_batcher_closes_though_its_engine_is_lost():
+    async with Bench() as bench:
+        bench.engine.dies = True
+        with pytest.raises(WorkerDown):
+            await bench.call(bench.text())
+        bench.batcher._reopen = lambda: 1 / 0
+        await asyncio.sleep(100)
+
+
+@virtually
+async def test_predictions_meet_what_happens():
+    async with Bench() as bench:
+        await bench.learn()
+        for count in (1, 5, 20, 32, 100):
+            texts = bench.texts(count)
+            predicted_s = bench.batcher._admission._seconds(count * TEXT_TOKENS)
+            assert await bench.call(*texts) == pytest.approx(predicted_s, rel=0.1)
+
+
+@virtually
+async def test_a_queue_of_mixed_lengths_is_sorted_for_an_engine_that_pads():
+    engine = VirtualEngine(batch_type=PaddedBatch)
+    async with Bench(engine, token_budget=512) as bench:
+        texts = [bench.text(tokens) for tokens in (8, 120) * 40]
+        await bench.call(*texts)
+        ratio = bench.metric("padding_ratio_sum") / bench.metric("padding_ratio_count")
+        assert ratio < 0.2
+
+
+@virtually
+async def test_the_clock_on_the_wall_may_jump():
+    original = time.time
+    time.time = lambda: 0.0  # deadlines are kept on the clock that was given
+    try:
+        async with Bench() as bench:
+            assert await bench.call(bench.text(), timeout_s=1) < 1
+    finally:
+        time.time = original

@@ -1,0 +1,141 @@
+"""An event loop whose clock jumps to the next timer, and an engine of known service time on it.
+
+A test of an hour takes milliseconds, and the same schedule comes out every time.
+"""
+
+import asyncio
+import selectors
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import numpy as np
+
+from sentiment.batching.worker import Outcome
+from sentiment.engines.batches import PackedBatch, PaddedBatch
+from tests.doubles import POISON, expected_logits
+
+
+class VirtualClockLoop(asyncio.SelectorEventLoop):
+    """Never waits: where it would, its clock jumps. Threads do not exist; calls run inline."""
+
+    def __init__(self) -> None:
+        self._now = 1000.0
+        super().__init__(_JumpingSelector(self))
+
+    def time(self) -> float:
+        return self._now
+
+    def run_in_executor(self, executor, func, *args):
+        future = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+class _JumpingSelector(selectors.SelectSelector):
+    def __init__(self, loop: VirtualClockLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout=None):
+        assert timeout is not None, "everything waits and no timer runs: a deadlock"
+        self._loop._now += max(timeout, 0)
+        return super().select(0)
+
+
+def run_virtually(main: Coroutine[Any, Any, Any]) -> Any:
+    """Run `main` on a virtual clock and return what it returns."""
+    with asyncio.Runner(loop_factory=VirtualClockLoop) as runner:
+        return runner.run(main)
+
+
+class VirtualEngine:
+    """An engine whose passes take `base_s + token_s * tokens` on the virtual clock.
+
+    It is the `Engine` and opens its own `Worker`s. A test may poison it, let it run out of
+    memory, hang or die.
+    """
+
+    name = "virtual"
+    device = "cpu"
+    precision = "fp32"
+
+    def __init__(self, *, base_s=0.02, token_s=0.001, batch_type=PackedBatch) -> None:
+        self.base_s = base_s
+        self.token_s = token_s
+        self.batch_type = batch_type
+        self.batches: list[list[tuple[int, ...]]] = []
+        self.began_at: list[float] = []
+        self.calls = 0
+        self.memory_tokens = 10**9
+        """More tokens than this in a batch are out of memory."""
+        self.broken = False
+        """Whether every pass fails."""
+        self.hangs = False
+        self.dies = False
+        self.tamper: Callable[[np.ndarray], np.ndarray] = lambda logits: logits
+        self.openings = 0
+
+    def open_worker(self, engine, finished, died) -> "VirtualWorker":
+        assert engine is self
+        self.openings += 1
+        return VirtualWorker(self, finished, died)
+
+    def reopen(self) -> "VirtualEngine":
+        return self
+
+    def seconds(self, batch) -> float:
+        return self.base_s + self.token_s * batch.computed_tokens
+
+    def infer(self, batch) -> np.ndarray:
+        encodings = encodings_of(batch)
+        self.calls += 1
+        self.batches.append([tuple(ids.tolist()) for ids in encodings])
+        if batch.computed_tokens > self.memory_tokens:
+            raise MemoryError
+        if self.broken or any(POISON in ids for ids in encodings):
+            raise RuntimeError("poison")
+        return self.tamper(np.stack([expected_logits(ids) for ids in encodings]))
+
+
+class VirtualWorker:
+    """Runs the batches of a `VirtualEngine`, one after the other."""
+
+    def __init__(self, engine: VirtualEngine, finished, died) -> None:
+        self._engine = engine
+        self._finished = finished
+        self._died = died
+        self._loop = asyncio.get_running_loop()
+        self._free_at = self._loop.time()
+        self._dead = False
+
+    def start(self, job, batch) -> None:
+        begins_at = max(self._loop.time(), self._free_at)
+        self._free_at = begins_at + self._engine.seconds(batch)
+        self._loop.call_at(begins_at, self._engine.began_at.append, begins_at)
+        self._loop.call_at(self._free_at, self._end, job, batch)
+
+    def stop(self) -> None:
+        pass
+
+    def _end(self, job, batch) -> None:
+        if self._dead or self._engine.hangs:
+            return
+        if self._engine.dies:
+            self._dead, self._engine.dies = True, False
+            self._died(SystemExit(1))
+            return
+        try:
+            result: Any = self._engine.infer(batch)
+        except Exception as error:
+            result = error
+        self._finished(job, Outcome(result, self._engine.seconds(batch)))
+
+
+def encodings_of(batch) -> list[np.ndarray]:
+    """Return the encodings that a batch was laid out from."""
+    if isinstance(batch, PaddedBatch):
+        return [ids[mask == 1] for ids, mask in zip(batch.ids, batch.mask, strict=True)]
+    return np.split(batch.ids, batch.row_starts[1:])

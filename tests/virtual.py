@@ -5,6 +5,7 @@ A test of an hour takes milliseconds, and the same schedule comes out every time
 
 import asyncio
 import selectors
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -67,7 +68,6 @@ class VirtualEngine:
         self.token_s = token_s
         self.batch_type = batch_type
         self.batches: list[list[tuple[int, ...]]] = []
-        self.began_at: list[float] = []
         self.calls = 0
         self.memory_tokens = 10**9
         """More tokens than this in a batch are out of memory."""
@@ -108,30 +108,43 @@ class VirtualWorker:
         self._finished = finished
         self._died = died
         self._loop = asyncio.get_running_loop()
-        self._free_at = self._loop.time()
-        self._dead = False
+        self._jobs: deque[Any] = deque()
+        self._busy = False
 
-    def start(self, job, batch) -> None:
-        begins_at = max(self._loop.time(), self._free_at)
-        self._free_at = begins_at + self._engine.seconds(batch)
-        self._loop.call_at(begins_at, self._engine.began_at.append, begins_at)
-        self._loop.call_at(self._free_at, self._end, job, batch)
+    def start(self, job) -> None:
+        self._jobs.append(job)
+        if not self._busy:
+            self._next()
 
     def stop(self) -> None:
         pass
 
-    def _end(self, job, batch) -> None:
-        if self._dead or self._engine.hangs:
+    def _next(self) -> None:
+        self._busy = bool(self._jobs)
+        if not self._busy:
+            return
+        job = self._jobs.popleft()
+        if job.wanted():
+            self._loop.call_later(self._engine.seconds(job.batch), self._end, job)
+        else:
+            self._loop.call_soon(self._report, job, Outcome(None, 0.0))
+
+    def _end(self, job) -> None:
+        if self._engine.hangs:
             return
         if self._engine.dies:
-            self._dead, self._engine.dies = True, False
+            self._engine.dies = False
             self._died(SystemExit(1))
             return
         try:
-            result: Any = self._engine.infer(batch)
+            result: Any = self._engine.infer(job.batch)
         except Exception as error:
             result = error
-        self._finished(job, Outcome(result, self._engine.seconds(batch)))
+        self._report(job, Outcome(result, self._engine.seconds(job.batch)))
+
+    def _report(self, job, outcome) -> None:
+        self._next()
+        self._finished(job, outcome)
 
 
 def encodings_of(batch) -> list[np.ndarray]:

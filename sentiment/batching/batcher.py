@@ -110,7 +110,7 @@ class Batcher:
         self._hung_engines = 0
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        metrics.queue_texts.set_function(lambda: self._queue.texts)
+        metrics.queue_texts.set_function(self._waiting_texts)
         metrics.queue_tokens.set_function(lambda: self._queue.backlog.tokens)
         metrics.backlog_seconds.set_function(lambda: self._admission.backlog_s)
         metrics.token_budget.set_function(
@@ -238,6 +238,10 @@ class Batcher:
 
     async def _arrive(self) -> None:
         self._put(await self._arrivals.get())
+
+    def _waiting_texts(self) -> int:
+        self._receive()
+        return self._queue.texts
 
     def _receive(self) -> None:
         """Move arrivals into the queue."""

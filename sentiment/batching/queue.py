@@ -159,6 +159,10 @@ class EntryQueue:
             self._took(entry, taken)
         return rows
 
+    def anybody_wants(self, rows: Iterable[Row]) -> bool:
+        """Return whether somebody waits for any of `rows`. Only reads: any thread may ask."""
+        return any(self._claims.get(entry.keys[row]) for entry, row in rows)
+
     def wanted(self, rows: Iterable[Row], *, now: float) -> list[Row]:
         """Return those of `rows`, taken earlier, that somebody still waits for."""
         kept = []

@@ -13,11 +13,22 @@ from sentiment.engines import Engine
 from sentiment.predictions import Logits
 
 
+class Job(Protocol):
+    """One batch and what belongs to it."""
+
+    batch: Any
+
+    def wanted(self) -> bool:
+        """Whether anybody still waits for any of it. Called from the worker's thread."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one batch."""
 
-    result: Logits | Exception
+    result: Logits | Exception | None
+    """`None`: it was not run, because nobody wanted it any more."""
     seconds: float
     """Of the forward pass alone."""
 
@@ -31,8 +42,8 @@ Died = Callable[[BaseException], None]
 class Worker(Protocol):
     """Runs the jobs it is given on one engine, one after the other."""
 
-    def start(self, job: Any, batch: Any) -> None:
-        """Run `batch` once what was started before is finished; `job` comes back with it."""
+    def start(self, job: Job) -> None:
+        """Run a job once those started before are finished, unless nobody wants it by then."""
         ...
 
     def stop(self) -> None:
@@ -56,20 +67,20 @@ class EngineThread:
         self._finished = finished
         self._died = died
         self._loop = asyncio.get_running_loop()
-        self._jobs: SimpleQueue[tuple[Any, Any] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         Thread(target=self._run, name="engine", daemon=True).start()
 
-    def start(self, job: Any, batch: Any) -> None:
-        self._jobs.put((job, batch))
+    def start(self, job: Job) -> None:
+        self._jobs.put(job)
 
     def stop(self) -> None:
         self._jobs.put(None)
 
     def _run(self) -> None:
         try:
-            while (item := self._jobs.get()) is not None:
-                job, batch = item
-                self._call(self._finished, job, self._infer(batch))
+            while (job := self._jobs.get()) is not None:
+                outcome = self._infer(job.batch) if job.wanted() else Outcome(None, 0.0)
+                self._call(self._finished, job, outcome)
         except BaseException as error:
             self._call(self._died, error)
 

@@ -13,7 +13,8 @@ from sentiment.errors import DeadlineExceeded, ModelError, Unavailable
 from tests.doubles import GatedEngine
 from tests.texts import MIXED_LENGTHS, TEXTS, text_of
 
-COMPACT = Settings(model="compact", threads=2)
+# Without the cache, or what is to be computed twice would be computed once.
+COMPACT = Settings(model="compact", threads=2, cache_texts=0)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -64,7 +65,7 @@ async def test_no_texts_need_no_pass(analyzer):
 
 
 async def test_the_time_is_accounted_for(analyzer):
-    timing = (await analyzer.classify(TEXTS)).timing
+    timing = (await analyzer.classify(["Timing is a text of its own."])).timing
     assert timing.tokenize_s > 0
     assert timing.queue_s >= 0
     assert timing.infer_s > 0
@@ -146,4 +147,52 @@ async def test_a_tokenizer_larger_than_its_model_does_not_start(finbert_folder, 
 async def test_a_model_that_cannot_be_loaded_is_an_error_at_the_door(tmp_path):
     with pytest.raises(ModelError):
         async with Analyzer.open(Settings(model=str(tmp_path))):
+            pass
+
+
+async def test_a_text_that_comes_again_is_answered_from_the_cache():
+    engine = GatedEngine()
+    settings = Settings(model="compact", cache_texts=2)
+    async with Analyzer.open(settings, open_engine=lambda *_: engine) as analyzer:
+        first = await analyzer.classify(["up", text_of(600)])
+        passes = len(engine.batches)
+        again = await analyzer.classify([text_of(600), "up", "up"])
+        assert len(engine.batches) == passes
+        assert again.probabilities.tolist() == first.probabilities[[1, 0, 0]].tolist()
+        assert again.truncated.tolist() == [True, False, False]
+        mixed = await analyzer.classify(["up", "down"])
+        assert len(engine.batches) == passes + 1
+        assert mixed.probabilities[0].tolist() == first.probabilities[0].tolist()
+        assert analyzer._metrics.registry.get_sample_value("sentiment_cache_hits_total") == 4
+
+
+async def test_without_a_cache_every_text_is_computed():
+    engine = GatedEngine()
+    settings = Settings(model="compact", cache_texts=0)
+    async with Analyzer.open(settings, open_engine=lambda *_: engine) as analyzer:
+        passes = len(engine.batches)
+        for _ in range(3):
+            await analyzer.classify(["up"])
+        assert len(engine.batches) == passes + 3
+
+
+async def test_a_caller_may_shorten_the_deadline_and_never_lengthen_it():
+    engine = GatedEngine()
+    settings = Settings(model="compact", deadline_s=0.2)
+    opened = Analyzer.open(settings, open_engine=lambda *_: engine)
+    async with opened as analyzer, engine.held():
+        with pytest.raises(DeadlineExceeded, match=r"within 0\.05 s"):
+            await analyzer.classify(["a"], timeout_s=0.05)
+        with pytest.raises(DeadlineExceeded, match=r"within 0\.2 s"):
+            await analyzer.classify(["b"], timeout_s=1000)
+
+
+async def test_a_model_that_cannot_answer_at_all_does_not_start():
+    def die(logits):
+        raise SystemExit(1)
+
+    broken = GatedEngine()
+    broken.tamper = die
+    with pytest.raises(ModelError, match="fails on a text of"):
+        async with Analyzer.open(COMPACT, open_engine=lambda *_: broken):
             pass

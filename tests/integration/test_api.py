@@ -27,7 +27,9 @@ POSITIVE, NEGATIVE = TEXTS[0], TEXTS[3]
 
 @pytest.fixture(scope="module")
 def client():
-    settings = Settings(model="compact", max_body_bytes=100_000, max_texts=300, threads=2)
+    settings = Settings(
+        model="compact", max_body_bytes=100_000, max_texts=300, threads=2, cache_texts=0
+    )
     with TestClient(create_app(settings)) as client:
         yield client
 
@@ -119,7 +121,7 @@ def test_a_single_text_has_its_own_route(client):
 
 
 def test_every_answer_says_who_gave_it_and_how_long_it_took(client):
-    response = client.post("/", json=["a"])
+    response = client.post("/", json=["a text that nobody has sent before"])
     info = client.get("/info").json()["model"]
     assert response.headers["x-model"] == f"{info['name']}@{info['revision']}"
     timing = dict(
@@ -348,7 +350,7 @@ def test_every_error_is_in_the_openapi_document_with_its_status():
                     re.findall("`(.*?)`", response["description"])
                 )
     for error in error_classes():
-        if error.code != "not-found":  # belongs to no route
+        if error.code not in ("not-found", "client-closed"):  # of no route; never sent
             assert error.code in documented[str(error.status)], error
 
 
@@ -388,11 +390,36 @@ def test_single_texts_that_wait_together_share_one_batch(gated):
         answers = [clients.submit(client.post, "/", json=["text"])]
         client.portal.call(engine.entered)
         answers += [clients.submit(client.post, "/", json=[f"text {i}"]) for i in range(31)]
-        wait_for(lambda: metric(client, "sentiment_queue_texts") == 31)
+        wait_for(lambda: metric(client, "sentiment_queue_texts") >= 30)
         engine.release()
         assert all(answer.result().status_code == 200 for answer in answers)
-        assert metric(client, "sentiment_batch_texts_count") - batches == 2
+        # The first, one that stood ready beside it, and all the rest.
+        assert metric(client, "sentiment_batch_texts_count") - batches <= 3
         assert metric(client, "sentiment_batch_texts_sum") - texts == 32
+
+
+def test_a_client_may_shorten_its_deadline(gated):
+    engine, client = gated()
+    with client:
+        engine.hold()
+        late = client.post("/", json=["a"], headers={"X-Timeout-Ms": "50"})
+        problem(late, 504, "deadline-exceeded")
+        engine.release()
+        assert client.post("/", json=["a"], headers={"X-Timeout-Ms": "9" * 30}).is_success
+
+
+def test_a_deadline_that_is_predicted_to_pass_is_refused_with_how_many_texts_would_fit(client):
+    texts = [f"{text} {i}" for i, text in enumerate(TEXTS * 12)]
+    response = client.post("/", json=texts, headers={"X-Timeout-Ms": "100"})
+    document = problem(response, 504, "deadline-exceeded")
+    assert 0 <= document["texts_that_fit"] < len(texts)
+    assert metric(client, "sentiment_backlog_seconds") == 0
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "abc", "1.5", "", "٣", "1e3"])
+def test_an_impossible_deadline_is_refused(client, given):
+    headers = {"X-Timeout-Ms": given.encode()}
+    problem(client.post("/", json=["a"], headers=headers), 400, "bad-header")
 
 
 def test_a_failing_model_costs_its_batch_and_not_the_server(gated):
@@ -415,19 +442,21 @@ def test_a_request_that_outlasts_the_deadline_is_told_so(gated):
 
 
 def test_a_full_queue_is_refused_with_a_time_to_come_back(gated):
-    engine, client = gated(max_queue_tokens=1)
-    with client, ThreadPoolExecutor(2) as clients:
+    engine, client = gated(max_backlog_s=1e-9)
+    with client, ThreadPoolExecutor(3) as clients:
         engine.hold()
-        running = clients.submit(client.post, "/", json=["a"])
+        calls = [clients.submit(client.post, "/", json=["a"])]
         client.portal.call(engine.entered)
-        waiting = clients.submit(client.post, "/", json=["b"])
-        wait_for(lambda: metric(client, "sentiment_queue_texts") == 1)
-        refused = client.post("/", json=["c"])
+        # One more may stand ready; then there is a queue.
+        calls += [clients.submit(client.post, "/", json=[text]) for text in "bc"]
+        wait_for(lambda: metric(client, "sentiment_backlog_seconds") > 0)
+        refused = client.post("/", json=["d"])
         document = problem(refused, 429, "overloaded")
         assert int(refused.headers["retry-after"]) >= 1
-        assert document["retry_after_ms"] == int(refused.headers["retry-after"]) * 1000
+        assert 500 <= document["retry_after_ms"] <= int(refused.headers["retry-after"]) * 1000
         engine.release()
-        assert running.result().status_code == waiting.result().status_code == 200
+        assert {call.result().status_code for call in calls} <= {200, 429}
+        assert calls[0].result().status_code == 200
 
 
 def test_probes_turn_red_when_the_batcher_dies(gated):

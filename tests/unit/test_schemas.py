@@ -229,12 +229,12 @@ def test_a_problem_has_the_members_that_clients_rely_on():
     problem = orjson.loads(render_problem(Overloaded("full", retry_after_s=2.6), "some-id"))
     assert problem == {
         "type": "urn:sentiment:problem:overloaded",
-        "title": "The queue is full",
+        "title": "Too much work lies ahead",
         "status": 429,
         "detail": "full",
         "code": "overloaded",
         "request_id": "some-id",
-        "retry_after_ms": 3000,
+        "retry_after_ms": 2600,
     }
 
 

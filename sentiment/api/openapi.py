@@ -19,6 +19,7 @@ CLASSIFYING = (
     errors.InvalidEncoding,
     errors.BodyIncomplete,
     errors.BodyTooLarge,
+    errors.TooManyTexts,
     errors.TextTooLong,
     errors.UnsupportedMedia,
     errors.UnsupportedEncoding,
@@ -82,7 +83,7 @@ def openapi_document() -> dict[str, Any]:
                         {"text": "The economy showed significant growth."},
                     ],
                     answer={"anyOf": [scores, _array(scores)]},
-                    failures=(*CLASSIFYING, errors.TooManyTexts),
+                    failures=CLASSIFYING,
                     parameters=[
                         {
                             "name": "top_k",

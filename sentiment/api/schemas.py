@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.config import JsonDict
 
 from sentiment.errors import (
     InvalidEncoding,
@@ -41,12 +42,24 @@ FIRST_CHARACTERS = 64
 """Of a text, where something visible is looked for first."""
 
 
+VISIBLE_TEXT: JsonDict = {"minLength": 1, "pattern": r"\S"}
+"""What JSON Schema can say of a text in every language; `_visible` is the whole rule."""
+
+
 class TextItem(BaseModel):
     """One text to classify. Other members are ignored."""
 
     model_config = ConfigDict(strict=True)
 
-    text: Annotated[str, Field(examples=["The economy showed significant growth."])]
+    text: Annotated[
+        str,
+        Field(
+            description="With something visible: more than white space, controls and marks.",
+            examples=["The economy showed significant growth."],
+            # Said, not checked here: a text of nothing but controls passes it too.
+            json_schema_extra=VISIBLE_TEXT,
+        ),
+    ]
 
 
 class LabelScore(BaseModel):

@@ -1,15 +1,12 @@
-"""The served bundled model, and model folders in exactly the forms that are published."""
+"""Model folders that the tests make, in exactly the forms that are published."""
 
 import json
 from pathlib import Path
 
 import pytest
 import torch
-from starlette.testclient import TestClient
 from tokenizers import Tokenizer
 
-from sentiment import Settings
-from sentiment.api.app import create_app
 from sentiment.models import COMPACT_FOLDER
 
 SMALL_BERT = {
@@ -22,13 +19,6 @@ SMALL_BERT = {
 }
 # Wide enough that random weights tell texts apart; 0.02 gives every text the same scores.
 SPREAD = 0.25
-
-
-@pytest.fixture(scope="session")
-def service():
-    """A client of the whole application: bundled model, default limits."""
-    with TestClient(create_app(Settings(model="compact", threads=2))) as client:
-        yield client
 
 
 @pytest.fixture(scope="session")

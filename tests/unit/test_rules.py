@@ -64,7 +64,7 @@ BROKEN = [
     ("no random numbers that can be guessed", "key = random.random()"),
     ("secrets are compared in constant time", "ok = given == self._api_key"),
     ("secrets are compared in constant time", "ok = settings.api_keys[0] != given"),
-    ("secrets are compared in constant time", "ok = token in keys"),
+    ("secrets are compared in constant time", "ok = given_secret in secrets"),
     ("no temporary file that another may own", "tempfile.mktemp()"),
 ]
 
@@ -92,7 +92,7 @@ def secret(node):
     while isinstance(node, ast.Subscript | ast.Call):
         node = node.value if isinstance(node, ast.Subscript) else node.func
     name = getattr(node, "attr", getattr(node, "id", "")).lower().strip("_")
-    return name in {"token", "secret", "password"} or any(
+    return name in {"secret", "password"} or any(
         part in name for part in ("api_key", "apikey", "bearer", "authorization", "secret")
     )
 

@@ -22,13 +22,14 @@ OPEN = """
 import json, os, sys
 from pathlib import Path
 
-import sentiment.engines.packed, sentiment.engines.padded
 from sentiment.engines import open_engine
 from sentiment.errors import ModelError
 from sentiment.models import resolve_model
 from sentiment.tokenization import load_tokenizer
 
 folder, engine = Path(sys.argv[1]), sys.argv[2]
+if engine:  # what libraries do while they are imported is their own
+    __import__(f"sentiment.engines.{engine}")
 sprung = []
 
 def watch(event, arguments):
@@ -43,7 +44,7 @@ def watch(event, arguments):
 sys.addaudithook(watch)
 try:
     model = resolve_model(str(folder))
-    open_engine(model, engine=engine, device="cpu", threads=1)
+    open_engine(model, engine=engine or "auto", device="cpu", threads=1)
     load_tokenizer(model.folder)
     said = ""
 except ModelError as error:
@@ -124,7 +125,7 @@ AUTO_MAP = {"AutoModelForSequenceClassification": "modeling_evil.Evil"}
 )
 def test_a_model_that_names_code_is_refused_before_anything_opens(trapped, opened, file, members):
     change(trapped, file, **members)
-    said = opened("padded")
+    said = opened("")
     assert file in said
     assert "names code" in said
 

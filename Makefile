@@ -4,16 +4,22 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint format startup clean
+.PHONY: help serve test test-nightly test-offline lint format startup clean
 
 help: ## Show what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
 
 serve: $(VENV)/runtime.stamp ## Start the server on port 8000 (PORT=, HOST=, SENTIMENT_*)
 	$(RUN) -m sentiment serve --host $(or $(HOST),127.0.0.1) --port $(or $(PORT),8000)
 
 test: $(VENV)/dev.stamp ## Run every test (ARGS= goes to pytest)
 	$(RUN) -m pytest --cov --cov-report=term $(ARGS)
+
+test-nightly: $(VENV)/dev.stamp ## Run the tests that take minutes (ARGS= goes to pytest)
+	$(RUN) -m pytest -m nightly $(ARGS)
+
+test-offline: $(VENV)/dev.stamp ## Run every test without a network, and fail if one wants it
+	$(RUN) tests/offline.py $(ARGS)
 
 lint: $(VENV)/dev.stamp ## Check style and types
 	$(RUN) -m ruff check .

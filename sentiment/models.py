@@ -23,7 +23,11 @@ log = logging.getLogger(__name__)
 COMPACT_FOLDER = Path(__file__).resolve().parent.parent / "models" / "compact"
 FINBERT = "ProsusAI/finbert"
 
-HUB_NAME = re.compile(r"(?P<name>[\w-][\w.-]*(/[\w-][\w.-]*)?)(@(?P<revision>[\w./-]+))?", re.ASCII)
+HUB_NAME = re.compile(
+    # A revision becomes part of a path in the cache: it may not lead out of it.
+    r"(?P<name>[\w-][\w.-]*(/[\w-][\w.-]*)?)(@(?P<revision>(?![./])(?!.*\.\.)[\w./-]+))?",
+    re.ASCII,
+)
 
 BUILT_IN_KERNELS = ("eager", "sdpa", True, False, None)
 """What a key of an implementation may say; anything else may name a Hub repository of kernels
@@ -108,6 +112,8 @@ def read_model(folder: Path, *, name: str, revision: str | None = None) -> Model
     """
     config_path = folder / "config.json"
     config = _read_config(config_path)
+    tokenizer_config = read_tokenizer_config(folder)
+    _refuse_code(tokenizer_config, folder / "tokenizer_config.json")
     weights = find_weights(folder)
     return ModelFiles(
         name=name,
@@ -116,7 +122,7 @@ def read_model(folder: Path, *, name: str, revision: str | None = None) -> Model
         weights=weights,
         config=config,
         labels=_labels(config, config_path),
-        max_tokens=_max_tokens(config, read_tokenizer_config(folder), config_path),
+        max_tokens=_max_tokens(config, tokenizer_config, config_path),
     )
 
 
@@ -142,10 +148,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: not JSON: {error}") from error
     if not isinstance(config, dict):
         raise ModelError(f"{path}: expected a JSON object")
-    for key, value in _members(config):
-        foreign_kernels = "implementation" in key and value not in BUILT_IN_KERNELS
-        if "auto_map" in key or foreign_kernels or ("use_kernels" in key and value):
-            raise ModelError(f"{path}: {key} names code, and code in a model is never run")
+    _refuse_code(config, path)
     if config.get("position_embedding_type", "absolute") != "absolute":
         # Neither engine knows them, and transformers 5 ignores the setting in silence.
         raise ModelError(f"{path}: {config['position_embedding_type']} positions are not served")
@@ -154,6 +157,13 @@ def _read_config(path: Path) -> dict[str, Any]:
     if config.get("problem_type") not in (None, "single_label_classification"):
         raise ModelError(f"{path}: problem_type {config['problem_type']} is not served")
     return config
+
+
+def _refuse_code(config: dict[str, Any], path: Path) -> None:
+    for key, value in _members(config):
+        foreign_kernels = "implementation" in key and value not in BUILT_IN_KERNELS
+        if "auto_map" in key or foreign_kernels or ("use_kernels" in key and value):
+            raise ModelError(f"{path}: {key} names code, and code in a model is never run")
 
 
 def _labels(config: dict[str, Any], path: Path) -> tuple[str, ...]:

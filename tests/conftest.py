@@ -23,3 +23,15 @@ def no_settings_from_outside(monkeypatch):
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def service():
+    """A client of the whole application: bundled model, default limits."""
+    from starlette.testclient import TestClient
+
+    from sentiment import Settings
+    from sentiment.api.app import create_app
+
+    with TestClient(create_app(Settings(model="compact", threads=2))) as client:
+        yield client

@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.config import JsonDict
 
 from sentiment.errors import (
     DeadlineExceeded,
@@ -34,13 +35,32 @@ SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 MAX_LISTED_ERRORS = 20
 """A refusal names this many wrong items; the count is always complete."""
 
+MAX_CONTAINERS = 2**17
+"""Arrays and objects in one body. Four MiB hold two million, and to make so many of Python's
+holds the event loop for two thirds of a second."""
+
+FIRST_CHARACTERS = 64
+"""Of a text, where something visible is looked for first."""
+
+
+VISIBLE_TEXT: JsonDict = {"minLength": 1, "pattern": r"\S"}
+"""What JSON Schema can say of a text in every language; `_visible` is the whole rule."""
+
 
 class TextItem(BaseModel):
     """One text to classify. Other members are ignored."""
 
     model_config = ConfigDict(strict=True)
 
-    text: Annotated[str, Field(examples=["The economy showed significant growth."])]
+    text: Annotated[
+        str,
+        Field(
+            description="With something visible: more than white space, controls and marks.",
+            examples=["The economy showed significant growth."],
+            # Said, not checked here: a text of nothing but controls passes it too.
+            json_schema_extra=VISIBLE_TEXT,
+        ),
+    ]
 
 
 class LabelScore(BaseModel):
@@ -182,7 +202,20 @@ def _check_count(document: Any, settings: Settings) -> None:
         raise TooManyTexts(f"{len(document)} texts; at most {settings.max_texts} in one request")
 
 
+def _check_containers(body: bytes) -> None:
+    """Refuse a body that is little but brackets, before it is made into objects."""
+    if body.count(b"[") + body.count(b"{") <= MAX_CONTAINERS:
+        return
+    # Those inside strings do not count. A body with as many strings is no array of texts.
+    unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    outside = unescaped.split(b'"', 2 * MAX_CONTAINERS)[::2]
+    containers = sum(part.count(b"[") + part.count(b"{") for part in outside)
+    if len(outside) > MAX_CONTAINERS or containers > MAX_CONTAINERS:
+        raise TooManyTexts(f"more than {MAX_CONTAINERS} arrays and objects in one body")
+
+
 def _parse_json(body: bytes, settings: Settings) -> Any:
+    _check_containers(body)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -198,7 +231,8 @@ def _refuse_json(body: bytes, error: orjson.JSONDecodeError, settings: Settings)
     if text.startswith("\ufeff"):
         raise InvalidEncoding("the body begins with a byte order mark") from None
     broken = InvalidJson(f"line {error.lineno}, column {error.colno}: not JSON")
-    if SURROGATE_ESCAPE.search(body) is None:
+    # Finding where they stand takes a slower parser, which must not hold the event loop.
+    if SURROGATE_ESCAPE.search(body) is None or body.count(b",") > MAX_CONTAINERS:
         raise broken from None
     try:
         # The standard library takes lone surrogates, which tells us where they stand.
@@ -278,4 +312,10 @@ def _visible(text: str) -> bool:
     """
     if text.isspace():  # the same answer, sooner
         return False
-    return any(unicodedata.category(character)[0] not in "ZCM" for character in text)
+    first, rest = text[:FIRST_CHARACTERS], text[FIRST_CHARACTERS:]
+    # Each character once: a text of nothing but marks repeats a few of them.
+    return any(map(_is_visible, first)) or any(map(_is_visible, set(rest)))
+
+
+def _is_visible(character: str) -> bool:
+    return unicodedata.category(character)[0] not in "ZCM"

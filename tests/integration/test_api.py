@@ -19,10 +19,9 @@ from sentiment.analyzer import Analyzer
 from sentiment.api.app import create_app
 from sentiment.api.openapi import error_classes, openapi_document
 from sentiment.api.routes import ROUTES, route_names
+from tests.contract import NEGATIVE, POSITIVE, problem
 from tests.doubles import GatedEngine
 from tests.texts import TEXTS, text_of
-
-POSITIVE, NEGATIVE = TEXTS[0], TEXTS[3]
 
 
 @pytest.fixture(scope="module")
@@ -46,21 +45,6 @@ def still_answers(request):
 def labels(response):
     assert response.status_code == 200, response.text
     return [item["label"] for item in response.json()]
-
-
-def problem(response, status, code):
-    """Check the error contract and return the problem document."""
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/problem+json"
-    document = response.json()
-    assert document["type"] == f"urn:sentiment:problem:{code}"
-    assert document["code"] == code
-    assert document["status"] == status
-    assert document["title"]
-    assert document["detail"]
-    assert document["request_id"] == response.headers["x-request-id"]
-    assert len(response.content) <= 8192
-    return document
 
 
 def metric(client, name, /, **wanted):

@@ -94,6 +94,21 @@ def test_a_configuration_that_cannot_be_served_is_refused(make_model, config, me
         read_model(make_model(config), name="m")
 
 
+@pytest.mark.parametrize(
+    "config", [{"auto_map": {"AutoTokenizer": ["evil.py", None]}}, {"parts": [{"auto_map": {}}]}]
+)
+def test_a_tokenizer_that_names_code_is_refused(make_model, config):
+    with pytest.raises(ModelError, match=r"tokenizer_config\.json: auto_map names code"):
+        read_model(make_model(tokenizer_config=config), name="m")
+
+
+def test_weights_of_which_one_bit_changed_have_another_name(make_model):
+    folder = make_model()
+    before = resolve_model(str(folder)).reference
+    (folder / "model.safetensors").write_bytes(b"weightr")
+    assert resolve_model(str(folder)).reference != before
+
+
 def test_a_configuration_may_name_the_kernels_that_torch_brings(make_model):
     config = {"_attn_implementation_autoset": True, "_attn_implementation": "sdpa"}
     assert read_model(make_model(CONFIG | config), name="m").labels
@@ -123,7 +138,14 @@ def test_missing_files_are_named(make_model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "model", ["./missing", "../missing", "a/b/c", "", "http://a/b", "a b", "@x"]
+    "model",
+    [
+        *("./missing", "../missing", "../../etc", "a/..", "a/.b", "a/b/c", "a//b", "/missing"),
+        *("http://169.254.169.254/latest", "file:///etc", "http://a/b", "a\\b", "a%2fb"),
+        *("", "a b", "@x", "a\nb", "a/b\n", "a/b@main\n", "a/b@", "а/b"),
+        *("a/b@..", "a/b@../x", "a/b@x/../../y", "a/b@/etc/x", "a/b@.x", "a/b@main@v2"),
+    ],
+    ids=ascii,
 )
 def test_what_is_neither_folder_nor_hub_name_is_refused(model):
     with pytest.raises(ModelError, match="neither a folder nor a Hub name"):

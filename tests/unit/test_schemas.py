@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentiment.api.schemas import (
+    FIRST_CHARACTERS,
+    MAX_CONTAINERS,
     parse_text,
     parse_texts,
     parse_top_k,
@@ -184,6 +186,40 @@ def test_the_longest_text_is_taken_and_one_character_more_is_not():
 def test_the_largest_array_is_taken_and_one_text_more_is_not():
     assert len(parse_texts(body(["a"] * SETTINGS.max_texts), SETTINGS)) == SETTINGS.max_texts
     assert "11 texts; at most 10" in refusal(["a"] * 11, TooManyTexts).detail
+
+
+@pytest.mark.parametrize("container", ["[]", "{}"])
+def test_a_body_that_is_little_but_brackets_is_refused_before_it_is_read(container):
+    def document(containers):
+        ignored = ",".join([container] * (containers - 3))
+        return f'[{{"text": "a", "id": [{ignored}]}}]'.encode()
+
+    assert parse_texts(document(MAX_CONTAINERS), SETTINGS) == ["a"]
+    assert str(MAX_CONTAINERS) in refusal(document(MAX_CONTAINERS + 1), TooManyTexts).detail
+
+
+@pytest.mark.parametrize("text", ["[" * 10, '"[' * 5, '\\"[' * 3, "{\\" * 5])
+def test_brackets_inside_texts_are_no_arrays(text):
+    texts = [text] * (MAX_CONTAINERS // 3)
+    assert parse_texts(body(texts), Settings(max_texts=MAX_CONTAINERS)) == texts
+
+
+def test_a_body_of_little_but_strings_hides_no_brackets():
+    refusal(b"[" + b'"[",' * (MAX_CONTAINERS + 1) + b'""]', TooManyTexts)
+
+
+def test_a_lone_surrogate_is_not_looked_for_among_too_many_values():
+    refusal(b'["\\ud800"' + b",1" * (MAX_CONTAINERS + 1) + b"]", InvalidJson)
+
+
+@pytest.mark.parametrize("invisible", ["\u0301", "\u200b\u0301 "])
+def test_something_visible_is_found_wherever_it_stands(invisible):
+    settings = Settings()
+    text = invisible * FIRST_CHARACTERS
+    for found in (f"a{text}", f"{text}a", f"{text}a{text}"):
+        assert parse_texts(body([found]), settings) == [found]
+    with pytest.raises(TextEmpty):
+        parse_texts(body([text]), settings)
 
 
 def test_a_single_text_is_found_and_its_faults_are_named():

@@ -15,6 +15,7 @@ FLOORS = {
     "urllib3": "2.7.0",  # CVE-2026-44431, CVE-2026-44432
     "requests": "2.33",  # CVE-2026-25645
     "jinja2": "3.1.6",
+    "python-multipart": "0.0.18",  # CVE-2024-53981; we parse no forms and depend on it nowhere
 }
 NEEDED = {"starlette", "h11", "uvicorn", "torch", "transformers"}
 """The others come with optional tools; where they are absent there is nothing to hold."""

@@ -5,8 +5,11 @@ SentimentError
 │   ├── InvalidJson         400 invalid-json      the body is not JSON (NaN is not JSON)
 │   ├── InvalidEncoding     400 invalid-encoding  the body is not UTF-8
 │   ├── BodyIncomplete      400 body-incomplete   the client hung up before the body's end
+│   ├── MalformedHttp       400 malformed-http    not HTTP, or HTTP of two readings
+│   ├── Unauthorized        401 unauthorized      an API key is needed and was not given
 │   ├── NotFound            404 not-found         no such route
 │   ├── MethodNotAllowed    405 method-not-allowed
+│   ├── RequestTimeout      408 request-timeout   the request came too slowly
 │   ├── PayloadTooLarge     413
 │   │   ├── BodyTooLarge        body-too-large
 │   │   ├── TooManyTexts        too-many-texts
@@ -17,12 +20,15 @@ SentimentError
 │   │   ├── TextEmpty           text-empty        nothing visible to classify
 │   │   └── InvalidUnicode      invalid-unicode   a lone surrogate
 │   ├── Overloaded          429 overloaded        the queue is full; retry later
+│   ├── HeadersTooLarge     431 headers-too-large too many bytes or fields before the body
 │   ├── InternalError       500 internal          a defect of ours
 │   ├── InferenceFailed     500 inference-failed  a forward pass failed
 │   ├── Unavailable         503 unavailable       the batcher does not run
+│   │   └── Draining            draining          the server is ending; ask another
 │   └── DeadlineExceeded    504 deadline-exceeded no answer within the deadline
 ├── SettingsError                a setting is unknown or wrong          exit code 2
 ├── ModelError                   the model cannot be had or loaded      exit code 3
+├── ListenError                  an address cannot be listened on       exit code 3
 └── DataError                    a data file cannot be used             exit code 4
 
 A message never contains a client's text: messages reach logs and other people's screens.
@@ -83,6 +89,19 @@ class BodyIncomplete(RequestError):
     closes_connection = True
 
 
+class MalformedHttp(RequestError):
+    status, code, title = 400, "malformed-http", "The request is not well-formed HTTP"
+    closes_connection = True
+
+
+class Unauthorized(RequestError):
+    status, code, title = 401, "unauthorized", "An API key is needed"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": "Bearer"}
+
+
 class NotFound(RequestError):
     status, code, title = 404, "not-found", "No such route"
 
@@ -97,6 +116,11 @@ class MethodNotAllowed(RequestError):
     @property
     def headers(self) -> dict[str, str]:
         return {"Allow": self.allow}
+
+
+class RequestTimeout(RequestError):
+    status, code, title = 408, "request-timeout", "The request came too slowly"
+    closes_connection = True
 
 
 class PayloadTooLarge(RequestError):
@@ -165,6 +189,11 @@ class Overloaded(RequestError):
         return {"Retry-After": str(max(1, round(self.retry_after_s)))}
 
 
+class HeadersTooLarge(RequestError):
+    status, code, title = 431, "headers-too-large", "The request's head is too large"
+    closes_connection = True
+
+
 class InternalError(RequestError):
     status, code, title = 500, "internal", "Internal error"
 
@@ -181,6 +210,11 @@ class Unavailable(RequestError):
         return {"Retry-After": "1"}
 
 
+class Draining(Unavailable):
+    code, title = "draining", "The server is ending"
+    closes_connection = True
+
+
 class DeadlineExceeded(RequestError):
     status, code, title = 504, "deadline-exceeded", "No answer within the deadline"
 
@@ -191,6 +225,10 @@ class SettingsError(SentimentError):
 
 class ModelError(SentimentError):
     """The model cannot be had, or what lies there cannot be served."""
+
+
+class ListenError(SentimentError):
+    """An address or port cannot be listened on; the server does not start."""
 
 
 class DataError(SentimentError):

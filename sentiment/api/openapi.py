@@ -12,9 +12,16 @@ from sentiment import errors
 from sentiment.api.schemas import LabelScore, Problem, Sentiment, TextItem
 from sentiment.errors import RequestError
 
-READING = (errors.MethodNotAllowed, errors.InternalError)
+READING = (
+    errors.MalformedHttp,
+    errors.MethodNotAllowed,
+    errors.RequestTimeout,
+    errors.HeadersTooLarge,
+    errors.InternalError,
+)
 CLASSIFYING = (
     *READING,
+    errors.Unauthorized,
     errors.InvalidJson,
     errors.InvalidEncoding,
     errors.BodyIncomplete,
@@ -28,6 +35,7 @@ CLASSIFYING = (
     errors.Overloaded,
     errors.InferenceFailed,
     errors.Unavailable,
+    errors.Draining,
     errors.DeadlineExceeded,
 )
 
@@ -47,8 +55,29 @@ def error_classes() -> Iterator[type[RequestError]]:
 
 
 @cache
-def openapi_document() -> dict[str, Any]:
-    """Return the document; the same object every time."""
+def openapi_document(*, operations: bool = True, api_keys: bool = False) -> dict[str, Any]:
+    """Return the document; the same object every time.
+
+    Args:
+        operations: whether probes and metrics are on the documented port.
+        api_keys: whether a key is asked for; Swagger UI then offers to enter one.
+    """
+    document = _document()
+    if not operations:
+        for path in ("/livez", "/readyz", "/metrics"):
+            del document["paths"][path]
+    if api_keys:
+        document["components"]["securitySchemes"] = {
+            "api_key": {"type": "http", "scheme": "bearer", "description": "An API key"}
+        }
+        for operations_of_path in document["paths"].values():
+            for operation in operations_of_path.values():
+                if str(errors.Unauthorized.status) in operation["responses"]:
+                    operation["security"] = [{"api_key": []}]
+    return document
+
+
+def _document() -> dict[str, Any]:
     _, definitions = models_json_schema(
         [
             (TextItem, "validation"),
@@ -104,9 +133,15 @@ def openapi_document() -> dict[str, Any]:
                 )
             },
             "/livez": {"get": _reading("Liveness", failures=(errors.Unavailable,))},
-            "/readyz": {"get": _reading("Readiness", failures=(errors.Unavailable,))},
-            "/info": {"get": _reading("Model, engine, limits, versions")},
-            "/metrics": {"get": _reading("Prometheus metrics", "text/plain")},
+            "/readyz": {
+                "get": _reading("Readiness", failures=(errors.Unavailable, errors.Draining))
+            },
+            "/info": {
+                "get": _reading("Model, engine, limits, versions", failures=(errors.Unauthorized,))
+            },
+            "/metrics": {
+                "get": _reading("Prometheus metrics", "text/plain", failures=(errors.Unauthorized,))
+            },
             "/openapi.json": {"get": _reading("This document")},
             "/docs": {"get": _reading("Swagger UI", "text/html")},
         },

@@ -24,7 +24,7 @@ from uvicorn.server import ServerState
 from sentiment.api.app import create_app, create_operations_app
 from sentiment.api.lifecycle import Lifecycle
 from sentiment.api.protocol import Edge, protocol_class
-from sentiment.errors import ListenError, first_line
+from sentiment.errors import ListenError
 from sentiment.metrics import Metrics
 from sentiment.settings import Settings
 
@@ -129,14 +129,27 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            sys.exit(STARTUP_FAILURE)
+        sockets = sockets or []
         try:
-            await super().startup(sockets=sockets)
-            await self._open_operations()
-        except OSError as error:  # two servers may bind a port, but only one can listen
+            # Here, because uvloop does not say that another was quicker to listen.
+            for listener in (*sockets, *self._operations):
+                listener.listen(self.config.backlog)
+        except OSError as error:
             await self.lifespan.shutdown()
-            raise ListenError(f"cannot listen: {first_line(error)}") from error
-        for listener in sockets or []:
+            raise ListenError(f"cannot listen: {os.strerror(error.errno or 0).lower()}") from error
+        self.servers = await self._open(sockets, self.config, self.server_state)
+        self._operations_config.load()
+        self._operations_servers = await self._open(
+            self._operations, self._operations_config, self._operations_state
+        )
+        for listener in self._operations:
+            log.info("probes and metrics on http://%s", _address(*listener.getsockname()[:2]))
+        for listener in sockets:
             log.info("running on http://%s", _address(*listener.getsockname()[:2]))
+        self.started = True
 
     async def on_tick(self, counter: int) -> bool:
         ends = await super().on_tick(counter)
@@ -168,23 +181,19 @@ class Server(uvicorn.Server):
             log.error("the application did not close in time")
         await self._close_operations()
 
-    async def _open_operations(self) -> None:
-        config = self._operations_config
-        config.load()
-
+    async def _open(
+        self, sockets: list[socket.socket], config: uvicorn.Config, state: ServerState
+    ) -> list[asyncio.Server]:
         def connect() -> asyncio.Protocol:
             return config.http_protocol_class(  # type: ignore[call-arg]
-                config=config,
-                server_state=self._operations_state,
-                app_state=self.lifespan.state,
+                config=config, server_state=state, app_state=self.lifespan.state
             )
 
         loop = asyncio.get_running_loop()
-        for listener in self._operations:
-            server = await loop.create_server(connect, sock=listener, backlog=config.backlog)
-            self._operations_servers.append(server)
-            address = _address(*listener.getsockname()[:2])
-            log.info("probes and metrics on http://%s", address)
+        return [
+            await loop.create_server(connect, sock=listener, backlog=config.backlog)
+            for listener in sockets
+        ]
 
     async def _close_operations(self) -> None:
         for server in self._operations_servers:

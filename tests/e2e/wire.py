@@ -63,6 +63,16 @@ def read(connection):
     return received
 
 
+def take(connection):
+    """Return the next answer on a connection that stays open."""
+    received = b""
+    while True:
+        received += connection.recv(65536)
+        with contextlib.suppress(AssertionError):
+            (answer,) = answers(received)
+            return answer
+
+
 def exchange(address, data):
     """Send `data`, whether or not it is still wanted; return all answers until the close."""
     with connect(address) as connection:

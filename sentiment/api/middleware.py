@@ -14,7 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sentiment.api.responses import ProblemResponse
-from sentiment.errors import Draining, InternalError
+from sentiment.errors import Draining, InternalError, RequestError
 from sentiment.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -65,19 +65,11 @@ class Observation:
 
         try:
             await self._app(scope, receive, send_observed)
-        except asyncio.CancelledError:
-            # The launcher cancels what is unanswered when the time to drain is over; what has
-            # begun to answer is cut.
-            if not status:
-                failure = Draining("not answered before the server had to end; ask another")
-                log_fields["code"] = failure.code
+        except (Exception, asyncio.CancelledError) as error:
+            failure = _failure(error, request_id)
+            log_fields["code"] = failure.code
+            if not status:  # what has begun to answer is cut
                 await ProblemResponse(failure, request_id)(scope, _gone, send_observed)
-        except Exception:
-            log.exception("unhandled exception", extra={"request_id": request_id})
-            defect = InternalError("the server failed; its log has this request's id")
-            log_fields["code"] = defect.code
-            if not status:
-                await ProblemResponse(defect, request_id)(scope, receive, send_observed)
         finally:
             # Never what a client made up: it may hold text, and metrics want closed sets.
             route = f"{scope['method']} {scope['path']}"
@@ -125,6 +117,16 @@ def report_request(
             **log_fields,
         },
     )
+
+
+def _failure(error: BaseException, request_id: str) -> RequestError:
+    """Return what a client is told of an exception that nobody answered."""
+    task = asyncio.current_task()
+    if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+        # The launcher cancels what is unanswered when the time to drain is over.
+        return Draining("not answered before the server had to end; ask another")
+    log.error("unhandled exception", exc_info=error, extra={"request_id": request_id})
+    return InternalError("the server failed; its log has this request's id")
 
 
 async def _gone() -> Message:

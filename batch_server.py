@@ -1,6 +1,7 @@
 """ASGI entry point: `uvicorn batch_server:app`. Importing it loads no model.
 
-`python -m sentiment serve` runs the same application with the server's own uvicorn settings.
+`python -m sentiment serve` runs the same application behind a hardened HTTP protocol, drains it
+at SIGTERM and can give its metrics a port of their own; another server does what it does.
 """
 
 import sys
@@ -12,6 +13,8 @@ from sentiment.settings import Settings
 
 try:
     settings = Settings.from_env()
+    if settings.metrics_port is not None:
+        raise SettingsError("SENTIMENT_METRICS_PORT needs: python -m sentiment serve")
 except SettingsError as error:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(2)

@@ -1,7 +1,7 @@
 """The command line: `python -m sentiment serve | train | evaluate`.
 
 Every failure that has a name ends in one line on standard error and an exit code:
-2 settings or usage, 3 model, 4 data.
+2 settings or usage, 3 model or port, 4 data.
 """
 
 import json
@@ -13,9 +13,14 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from sentiment.errors import DataError, ModelError, SentimentError, SettingsError
+from sentiment.errors import DataError, ListenError, ModelError, SentimentError, SettingsError
 
-EXIT_CODES: dict[type[SentimentError], int] = {SettingsError: 2, ModelError: 3, DataError: 4}
+EXIT_CODES: dict[type[SentimentError], int] = {
+    SettingsError: 2,
+    ModelError: 3,
+    ListenError: 3,
+    DataError: 4,
+}
 
 app = typer.Typer(
     help="Financial sentiment: serve a model, train one, evaluate it.",
@@ -66,24 +71,13 @@ def serve(
     Settings come from environment variables, such as SENTIMENT_MODEL, SENTIMENT_DEVICE and
     SENTIMENT_LOG_LEVEL; docs/settings.md has them all.
     """
-    import uvicorn
-
-    from sentiment.api.app import create_app
+    from sentiment.launcher import serve as run_server
     from sentiment.logs import configure_logging
     from sentiment.settings import Settings
 
     settings = Settings.from_env()
     configure_logging(settings.log_level)
-    uvicorn.run(
-        create_app(settings),
-        host=host,
-        port=port,
-        http="httptools",
-        log_config=None,  # ours is in place
-        access_log=False,  # ours knows the route and the texts, and no client's path
-        server_header=False,
-        timeout_graceful_shutdown=30,  # without a bound one half-sent body holds it for ever
-    )
+    run_server(settings, host=host, port=port)
 
 
 @app.command()

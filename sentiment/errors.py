@@ -6,8 +6,11 @@ SentimentError
 │   ├── InvalidEncoding     400 invalid-encoding  the body is not UTF-8
 │   ├── BodyIncomplete      400 body-incomplete   the client hung up before the body's end
 │   ├── BadHeader           400 bad-header        a header of ours has an impossible value
+│   ├── MalformedHttp       400 malformed-http    not HTTP, or HTTP of two readings
+│   ├── Unauthorized        401 unauthorized      an API key is needed and was not given
 │   ├── NotFound            404 not-found         no such route
 │   ├── MethodNotAllowed    405 method-not-allowed
+│   ├── RequestTimeout      408 request-timeout   the request came too slowly
 │   ├── PayloadTooLarge     413
 │   │   ├── BodyTooLarge        body-too-large
 │   │   ├── TooManyTexts        too-many-texts
@@ -18,15 +21,18 @@ SentimentError
 │   │   ├── TextEmpty           text-empty        nothing visible to classify
 │   │   └── InvalidUnicode      invalid-unicode   a lone surrogate
 │   ├── Overloaded          429 overloaded        too much work lies ahead; retry later
+│   ├── HeadersTooLarge     431 headers-too-large too many bytes or fields before the body
 │   ├── ClientClosed        499 client-closed     the client hung up; never sent
 │   ├── InternalError       500 internal          a defect of ours
 │   ├── InferenceFailed     500 inference-failed  the model fails on one of the texts
 │   ├── Unavailable         503 unavailable       the batcher does not run
 │   │   ├── WorkerDown          worker-down       the engine was lost and is opened again
-│   │   └── OutOfMemory         out-of-memory     a text alone does not fit into memory
+│   │   ├── OutOfMemory         out-of-memory     a text alone does not fit into memory
+│   │   └── Draining            draining          the server is ending; ask another
 │   └── DeadlineExceeded    504 deadline-exceeded no answer within the deadline
 ├── SettingsError                a setting is unknown or wrong          exit code 2
 ├── ModelError                   the model cannot be had or loaded      exit code 3
+├── ListenError                  an address cannot be listened on       exit code 3
 └── DataError                    a data file cannot be used             exit code 4
 
 A message never contains a client's text: messages reach logs and other people's screens.
@@ -96,6 +102,19 @@ class BadHeader(RequestError):
     status, code, title = 400, "bad-header", "A request header has an impossible value"
 
 
+class MalformedHttp(RequestError):
+    status, code, title = 400, "malformed-http", "The request is not well-formed HTTP"
+    closes_connection = True
+
+
+class Unauthorized(RequestError):
+    status, code, title = 401, "unauthorized", "An API key is needed"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": "Bearer"}
+
+
 class NotFound(RequestError):
     status, code, title = 404, "not-found", "No such route"
 
@@ -110,6 +129,11 @@ class MethodNotAllowed(RequestError):
     @property
     def headers(self) -> dict[str, str]:
         return {"Allow": self.allow}
+
+
+class RequestTimeout(RequestError):
+    status, code, title = 408, "request-timeout", "The request came too slowly"
+    closes_connection = True
 
 
 class PayloadTooLarge(RequestError):
@@ -173,6 +197,11 @@ class Overloaded(RequestError):
         self.retry_after_s = retry_after_s
 
 
+class HeadersTooLarge(RequestError):
+    status, code, title = 431, "headers-too-large", "The request's head is too large"
+    closes_connection = True
+
+
 class ClientClosed(RequestError):
     status, code, title = 499, "client-closed", "The client closed the connection"
 
@@ -198,6 +227,11 @@ class OutOfMemory(Unavailable):
     code, title = "out-of-memory", "Not enough memory for this request"
 
 
+class Draining(Unavailable):
+    code, title = "draining", "The server is ending"
+    closes_connection = True
+
+
 class DeadlineExceeded(RequestError):
     status, code, title = 504, "deadline-exceeded", "No answer within the deadline"
 
@@ -213,6 +247,10 @@ class SettingsError(SentimentError):
 
 class ModelError(SentimentError):
     """The model cannot be had, or what lies there cannot be served."""
+
+
+class ListenError(SentimentError):
+    """An address or port cannot be listened on; the server does not start."""
 
 
 class DataError(SentimentError):

@@ -82,6 +82,9 @@ class Metrics:
         )
         self.queue_texts = self._gauge("queue_texts", "Texts that wait for a batch.")
         self.queue_tokens = self._gauge("queue_tokens", "Tokens that wait for a batch.")
+        self.event_loop_lag_seconds = self._histogram(
+            "event_loop_lag_seconds", "How late the event loop wakes a sleeper.", LATENCY_S
+        )
         self.model = self._gauge(
             "model_info", "1; the labels say what is served.",
             "name", "revision", "engine", "precision",

@@ -1,18 +1,22 @@
 """Every setting of the server: read once from `SENTIMENT_*`, checked at start, then frozen."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import pydantic
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from sentiment.errors import SettingsError
 
 ENV_PREFIX = "SENTIMENT_"
 
 Auto = Literal["auto"]
+
+API_KEY = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
+"""What RFC 6750 lets a bearer token be made of."""
 
 
 class Settings(BaseSettings):
@@ -22,7 +26,12 @@ class Settings(BaseSettings):
         SettingsError: from `from_env`, when a name is unknown or a value impossible.
     """
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,  # one of the values is a secret
+    )
 
     model: str = "auto"
     """Hub name with optional `@revision`, a local folder, `compact` (bundled), or `auto`:
@@ -70,8 +79,51 @@ class Settings(BaseSettings):
     """Longest text. A tokenizer reads a whole text before it truncates, so this limit is
     what bounds its work."""
 
+    head_timeout_s: float = Field(5, gt=0, le=3600)
+    """How long a request's head may take: from the connection's start, or on a connection
+    that is kept alive from the head's first byte, to its end. Then 408."""
+
+    body_timeout_s: float = Field(15, gt=0, le=3600)
+    """How long a request's body may take from the end of its head. Then 408."""
+
+    write_timeout_s: float = Field(30, gt=0, le=3600)
+    """How long a client may leave an answer unread before its connection is dropped."""
+
+    keep_alive_s: int = Field(75, ge=1, le=3600)
+    """How long a connection may idle between two requests. Longer than the pools of the usual
+    clients and proxies (60 s): whoever closes first must be the side that sends, or a request
+    meets a closing connection. Google's L7 load balancer keeps its own for 600 s: set 620
+    behind it."""
+
+    drain_s: float = Field(30, gt=0, le=3600)
+    """How long a server that was told to end goes on answering what it accepted. What is
+    unanswered then gets 503."""
+
+    drain_delay_s: float = Field(0, ge=0, le=3600)
+    """How long a server that was told to end still takes new connections, with `/readyz` red:
+    for a load balancer that polls."""
+
+    api_keys: Annotated[tuple[SecretStr, ...] | None, NoDecode] = None
+    """Keys, separated by commas, one of which a client must send as
+    `Authorization: Bearer <key>`. Without the setting no key is needed."""
+
+    metrics_port: int | None = Field(None, ge=0, le=65535)
+    """A port of their own for `/metrics`, `/livez` and `/readyz`; 0 takes a free one. Unset,
+    they are on the main port."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe log line that is written."""
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        keys = [key.strip() for key in given.split(",")]
+        # An empty key would be a door that looks locked: a forgotten secret must end the start.
+        if not all(API_KEY.fullmatch(key) for key in keys):
+            raise ValueError("keys of A-Z a-z 0-9 . _ ~ + / - are expected, separated by commas")
+        return keys
 
     @classmethod
     def from_env(cls) -> Self:
@@ -96,11 +148,14 @@ class Settings(BaseSettings):
         except pydantic.ValidationError as error:
             messages: dict[str, list[str]] = {}
             for item in error.errors():
-                name = ENV_PREFIX + str(item["loc"][0]).upper()
-                messages.setdefault(f"{name}={given[name]!r}", []).append(item["msg"])
+                field = str(item["loc"][0])
+                name = ENV_PREFIX + field.upper()
+                shown = "***" if field == "api_keys" else repr(given[name])
+                messages.setdefault(f"{name}={shown}", []).append(item["msg"])
+            # Not chained: the cause holds what was given, and that may be a secret.
             raise SettingsError(
                 "; ".join(f"{setting}: {' or '.join(said)}" for setting, said in messages.items())
-            ) from error
+            ) from None
 
     @property
     def thread_count(self) -> int:

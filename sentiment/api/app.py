@@ -1,7 +1,8 @@
 """The ASGI application, assembled."""
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypedDict
 
@@ -10,12 +11,16 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.routing import Route
+from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from sentiment.analyzer import Analyzer
+from sentiment.api.auth import ApiKeys
+from sentiment.api.lifecycle import Lifecycle, measure_event_loop_lag
 from sentiment.api.middleware import Observation
 from sentiment.api.responses import ProblemResponse
-from sentiment.api.routes import ROUTES, route_names
+from sentiment.api.routes import OPERATIONS, ROUTES, route_names
+from sentiment.api.security_headers import SecurityHeaders
 from sentiment.errors import (
     InternalError,
     MethodNotAllowed,
@@ -37,25 +42,78 @@ class State(TypedDict):
     analyzer: Analyzer
     settings: Settings
     metrics: Metrics
+    lifecycle: Lifecycle
 
 
-def create_app(settings: Settings, *, open_analyzer: AnalyzerOpener = Analyzer.open) -> ASGIApp:
-    """Return the application; its lifespan loads the model, and fails if there is none."""
-    metrics = Metrics()
+def create_app(
+    settings: Settings,
+    *,
+    metrics: Metrics | None = None,
+    lifecycle: Lifecycle | None = None,
+    open_analyzer: AnalyzerOpener = Analyzer.open,
+) -> ASGIApp:
+    """Return the application; its lifespan loads the model, and fails if there is none.
+
+    Args:
+        settings: with `metrics_port` the application leaves probes and metrics to
+            `create_operations_app`.
+        metrics: shared with the launcher, which counts what never gets this far.
+        lifecycle: told by the launcher when the end begins.
+        open_analyzer: makes the analyzer; tests bring their own engine.
+    """
+    metrics = metrics or Metrics()
+    lifecycle = lifecycle or Lifecycle()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
         async with open_analyzer(settings, metrics) as analyzer:
-            yield {"analyzer": analyzer, "settings": settings, "metrics": metrics}
+            lag = asyncio.create_task(measure_event_loop_lag(metrics), name="event-loop-lag")
+            try:
+                yield {
+                    "analyzer": analyzer,
+                    "settings": settings,
+                    "metrics": metrics,
+                    "lifecycle": lifecycle,
+                }
+            finally:
+                lag.cancel()
 
-    app = Starlette(
-        routes=ROUTES,
+    app = _starlette(
+        metrics,
+        [r for r in ROUTES if settings.metrics_port is None or r not in OPERATIONS],
         lifespan=lifespan,
-        middleware=[Middleware(Observation, metrics=metrics, routes=route_names())],
+        api_keys=[key.get_secret_value() for key in settings.api_keys or ()],
+    )
+    return _PlainLifespanFailure(app)
+
+
+def create_operations_app(metrics: Metrics) -> ASGIApp:
+    """Return what `SENTIMENT_METRICS_PORT` serves: probes and metrics, without a key.
+
+    It has no lifespan: whoever runs it hands it the state of `create_app`'s.
+    """
+    return _starlette(metrics, OPERATIONS)
+
+
+def _starlette(
+    metrics: Metrics,
+    routes: Sequence[Route],
+    *,
+    lifespan: Lifespan[Starlette] | None = None,
+    api_keys: Sequence[str] = (),
+) -> Starlette:
+    app = Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        middleware=[
+            Middleware(SecurityHeaders),
+            Middleware(Observation, metrics=metrics, routes=route_names(routes)),
+            Middleware(ApiKeys, keys=api_keys),
+        ],
         exception_handlers={RequestError: _refuse, HTTPException: _refuse_http},
     )
     app.router.redirect_slashes = False  # a redirected POST loses its body in many clients
-    return _PlainLifespanFailure(app)
+    return app
 
 
 async def _refuse(request: Request, error: Exception) -> Response:

@@ -3,17 +3,18 @@
 Pure ASGI. Starlette's own error middleware would answer 500 in plain text and raise on.
 """
 
+import asyncio
 import logging
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sentiment.api.responses import ProblemResponse
-from sentiment.errors import InternalError
+from sentiment.errors import Draining, InternalError, RequestError
 from sentiment.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,10 @@ QUIET_ROUTES = frozenset({"GET /livez", "GET /readyz", "GET /metrics"})
 """Asked every few seconds by machines: logged at level debug."""
 
 
+OTHER_ROUTE = "other"
+"""What is reported for every request that met no known route."""
+
+
 CLIENT_CLOSED = 499
 """Logged and counted, never sent: nobody was there to take an answer."""
 
@@ -34,7 +39,7 @@ class Observation:
     """Wraps the application; the only place that logs or counts a request."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, routes: Collection[str]) -> None:
-        """Observe `app`; what is not in `routes`, as `POST /`, is reported as `other`."""
+        """Observe `app`; what is not in `routes`, as `POST /`, is `OTHER_ROUTE`."""
         self._app = app
         self._metrics = metrics
         self._routes = frozenset(routes)
@@ -60,38 +65,73 @@ class Observation:
 
         try:
             await self._app(scope, receive, send_observed)
-        except Exception:
-            log.exception("unhandled exception", extra={"request_id": request_id})
-            failure = InternalError("the server failed; its log has this request's id")
+        except (Exception, asyncio.CancelledError) as error:
+            failure = _failure(error, request_id)
             log_fields["code"] = failure.code
-            if not status:
-                await ProblemResponse(failure, request_id)(scope, receive, send_observed)
+            if not status:  # what has begun to answer is cut
+                await ProblemResponse(failure, request_id)(scope, _gone, send_observed)
         finally:
-            self._report(scope, status, time.perf_counter() - began_at, log_fields)
+            # Never what a client made up: it may hold text, and metrics want closed sets.
+            route = f"{scope['method']} {scope['path']}"
+            report_request(
+                self._metrics,
+                request_id=request_id,
+                route=route if route in self._routes else OTHER_ROUTE,
+                status=status or CLIENT_CLOSED,
+                duration_s=time.perf_counter() - began_at,
+                log_fields=log_fields,
+            )
 
-    def _report(
-        self, scope: Scope, status: int, duration_s: float, log_fields: dict[str, object]
-    ) -> None:
-        # Never what a client made up: it may hold text, and metrics want closed sets.
-        route = f"{scope['method']} {scope['path']}"
-        if route not in self._routes:
-            route = "other"
-        status = status or CLIENT_CLOSED
-        self._metrics.requests.labels(route, str(status)).inc()
-        self._metrics.request_seconds.labels(route).observe(duration_s)
-        if code := log_fields.get("code"):
-            self._metrics.rejected.labels(code).inc()
-        log.log(
-            logging.DEBUG if route in QUIET_ROUTES and status < 400 else logging.INFO,
-            "request",
-            extra={
-                "request_id": scope["state"]["request_id"],
-                "route": route,
-                "status": status,
-                "duration_ms": round(duration_s * 1000, 3),
-                **log_fields,
-            },
-        )
+
+def report_request(
+    metrics: Metrics,
+    *,
+    request_id: str,
+    route: str,
+    status: int,
+    duration_s: float,
+    log_fields: Mapping[str, object],
+) -> None:
+    """Count a request that has ended and log it in one line.
+
+    Args:
+        metrics: where it is counted.
+        request_id: as in the answer.
+        route: a known route or `OTHER_ROUTE`, never a client's own words.
+        status: of the answer; `CLIENT_CLOSED` where there was none.
+        duration_s: from the request's head to the answer's end.
+        log_fields: more to log; `code` is the refusal's, and counted.
+    """
+    metrics.requests.labels(route, str(status)).inc()
+    metrics.request_seconds.labels(route).observe(duration_s)
+    if code := log_fields.get("code"):
+        metrics.rejected.labels(code).inc()
+    log.log(
+        logging.DEBUG if route in QUIET_ROUTES and status < 400 else logging.INFO,
+        "request",
+        extra={
+            "request_id": request_id,
+            "route": route,
+            "status": status,
+            "duration_ms": round(duration_s * 1000, 3),
+            **log_fields,
+        },
+    )
+
+
+def _failure(error: BaseException, request_id: str) -> RequestError:
+    """Return what a client is told of an exception that nobody answered."""
+    task = asyncio.current_task()
+    if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+        # The launcher cancels what is unanswered when the time to drain is over.
+        return Draining("not answered before the server had to end; ask another")
+    log.error("unhandled exception", exc_info=error, extra={"request_id": request_id})
+    return InternalError("the server failed; its log has this request's id")
+
+
+async def _gone() -> Message:
+    """Stand in for `receive` where there is no time left to wait for a client."""
+    return {"type": "http.disconnect"}
 
 
 def _request_id(scope: Scope) -> str:

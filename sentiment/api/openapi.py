@@ -12,9 +12,17 @@ from sentiment import errors
 from sentiment.api.schemas import VISIBLE_TEXT, LabelScore, Problem, Sentiment, TextItem
 from sentiment.errors import RequestError
 
-READING = (errors.MethodNotAllowed, errors.InternalError)
+READING = (
+    errors.MalformedHttp,
+    errors.MethodNotAllowed,
+    errors.RequestTimeout,
+    errors.HeadersTooLarge,
+    errors.InternalError,
+)
+NOT_WORKING = (errors.Unavailable, errors.WorkerDown)
 CLASSIFYING = (
     *READING,
+    errors.Unauthorized,
     errors.InvalidJson,
     errors.InvalidEncoding,
     errors.BodyIncomplete,
@@ -29,9 +37,9 @@ CLASSIFYING = (
     errors.InvalidUnicode,
     errors.Overloaded,
     errors.InferenceFailed,
-    errors.Unavailable,
-    errors.WorkerDown,
+    *NOT_WORKING,
     errors.OutOfMemory,
+    errors.Draining,
     errors.DeadlineExceeded,
 )
 
@@ -51,8 +59,29 @@ def error_classes() -> Iterator[type[RequestError]]:
 
 
 @cache
-def openapi_document() -> dict[str, Any]:
-    """Return the document; the same object every time."""
+def openapi_document(*, operations: bool = True, api_keys: bool = False) -> dict[str, Any]:
+    """Return the document; the same object every time.
+
+    Args:
+        operations: whether probes and metrics are on the documented port.
+        api_keys: whether a key is asked for; Swagger UI then offers to enter one.
+    """
+    document = _document()
+    if not operations:
+        for path in ("/livez", "/readyz", "/metrics"):
+            del document["paths"][path]
+    if api_keys:
+        document["components"]["securitySchemes"] = {
+            "api_key": {"type": "http", "scheme": "bearer", "description": "An API key"}
+        }
+        for operations_of_path in document["paths"].values():
+            for operation in operations_of_path.values():
+                if str(errors.Unauthorized.status) in operation["responses"]:
+                    operation["security"] = [{"api_key": []}]
+    return document
+
+
+def _document() -> dict[str, Any]:
     _, definitions = models_json_schema(
         [
             (TextItem, "validation"),
@@ -112,14 +141,14 @@ def openapi_document() -> dict[str, Any]:
                     failures=CLASSIFYING,
                 )
             },
-            "/livez": {
-                "get": _reading("Liveness", failures=(errors.Unavailable, errors.WorkerDown))
+            "/livez": {"get": _reading("Liveness", failures=NOT_WORKING)},
+            "/readyz": {"get": _reading("Readiness", failures=(*NOT_WORKING, errors.Draining))},
+            "/info": {
+                "get": _reading("Model, engine, limits, versions", failures=(errors.Unauthorized,))
             },
-            "/readyz": {
-                "get": _reading("Readiness", failures=(errors.Unavailable, errors.WorkerDown))
+            "/metrics": {
+                "get": _reading("Prometheus metrics", "text/plain", failures=(errors.Unauthorized,))
             },
-            "/info": {"get": _reading("Model, engine, limits, versions")},
-            "/metrics": {"get": _reading("Prometheus metrics", "text/plain")},
             "/openapi.json": {"get": _reading("This document")},
             "/docs": {"get": _reading("Swagger UI", "text/html")},
         },

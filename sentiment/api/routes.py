@@ -1,6 +1,6 @@
 """The routes. Each handler reads: parse, ask, answer."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from email.message import Message
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -25,6 +25,7 @@ from sentiment.api.schemas import (
 from sentiment.errors import (
     BodyIncomplete,
     BodyTooLarge,
+    Draining,
     NotFound,
     Unavailable,
     UnsupportedEncoding,
@@ -83,6 +84,8 @@ async def livez(request: Request) -> Response:
 
 async def readyz(request: Request) -> Response:
     """Whether to send requests here. The port opens after warm-up, so alive is ready."""
+    if request.state.lifecycle.draining:
+        raise Draining("the server was told to end and answers what it has accepted")
     return await livez(request)
 
 
@@ -128,7 +131,12 @@ async def metrics(request: Request) -> Response:
 
 async def openapi(request: Request) -> Response:
     """The OpenAPI 3.1 document."""
-    return JSONResponse(openapi_document())
+    settings = _settings(request)
+    return JSONResponse(
+        openapi_document(
+            operations=settings.metrics_port is None, api_keys=settings.api_keys is not None
+        )
+    )
 
 
 async def docs(request: Request) -> Response:
@@ -158,23 +166,28 @@ DOCS_FILES: Mapping[str, Path] = {
     "favicon.png": _swagger_ui_folder() / "favicon-32x32.png",
 }
 
+OPERATIONS = (
+    Route("/livez", livez),
+    Route("/readyz", readyz),
+    Route("/metrics", metrics),
+)
+"""What machines ask every few seconds; `SENTIMENT_METRICS_PORT` gives them their own port."""
+
 ROUTES = (
     Route("/", Root),
     Route("/analyze_sentiment", analyze_sentiment, methods=["POST"]),
-    Route("/livez", livez),
-    Route("/readyz", readyz),
+    *OPERATIONS,
     Route("/info", info),
-    Route("/metrics", metrics),
     Route("/openapi.json", openapi),
     Route("/docs", docs),
     Route("/docs/{file}", docs_file),
 )
 
 
-def route_names() -> set[str]:
-    """Return every method and path that is served, such as `POST /`."""
+def route_names(routes: Sequence[Route] = ROUTES) -> set[str]:
+    """Return every method and path of `routes`, such as `POST /`."""
     names = set()
-    for route in ROUTES:
+    for route in routes:
         methods = route.methods or {
             method for method in ("GET", "POST") if hasattr(route.endpoint, method.lower())
         }

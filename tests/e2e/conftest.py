@@ -5,28 +5,92 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
 from tests.conftest import REPOSITORY
 
+GATED = ("-m", "tests.servers")
+"""The server around an engine that the test controls: see `Server.tell`."""
+
 
 @dataclass
 class Server:
     process: subprocess.Popen
-    url: str
-    log: list[dict]
-    """Its log lines until it was ready; `stop` adds the rest."""
+    url: str = ""
+    log: list[dict] = field(default_factory=list)
+    """Its log lines so far; complete after `stop`."""
+    metrics_port: int | None = None
+
+    def __post_init__(self) -> None:
+        self._listens = threading.Event()
+        # Read all the time: a full pipe would stop the server at its next log line.
+        self._reader = threading.Thread(target=self._read_log, daemon=True)
+        self._reader.start()
+
+    def _read_log(self) -> None:
+        for line in self.process.stderr:
+            self.log.append(json.loads(line))
+            message = self.log[-1]["message"]
+            if match := re.search(r"metrics on http://\S+:(\d+)", message):
+                self.metrics_port = int(match[1])
+            if match := re.search(r"running on (http://\S+)", message):
+                self.url = match[1]
+                self._listens.set()
+        self._listens.set()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, _, port = self.url.removeprefix("http://").rpartition(":")
+        return host, int(port)
+
+    @property
+    def operations(self) -> tuple[str, int]:
+        """Address of probes and metrics, where they have a port of their own."""
+        assert self.metrics_port
+        return self.address[0], self.metrics_port
+
+    def wait_until_it_listens(self) -> None:
+        assert self._listens.wait(timeout=60)
+        if not self.url:
+            pytest.fail(f"the server ended before it was ready: {self.log}")
+
+    def wait_for_line(self, message: str) -> None:
+        """Wait until the log has a line with this message."""
+        waited = threading.Event()
+        for _ in range(3000):
+            if any(message in line["message"] for line in self.log):
+                return
+            waited.wait(0.01)
+        pytest.fail(f"no line says {message!r}: {self.log}")
+
+    def tell(self, word: str, *, until: str) -> None:
+        """Tell a gated server to `hold` or `release`; return when it says `until`."""
+        self.process.stdin.write(word + "\n")
+        self.process.stdin.flush()
+        self.hear(until)
+
+    def hear(self, word: str) -> None:
+        """Wait until a gated server says `word`."""
+        assert self.process.stdout.readline() == word + "\n"
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def wait(self) -> int:
+        """Wait for the end; return the exit code, with the log read to its end."""
+        code = self.process.wait(timeout=60)
+        self._reader.join(timeout=60)
+        return code
 
     def stop(self) -> int:
         """Send SIGTERM, read the log to its end and return the exit code."""
         self.process.terminate()
-        _, rest = self.process.communicate(timeout=30)
-        self.log += [json.loads(line) for line in rest.splitlines()]
-        return self.process.returncode
+        return self.wait()
 
 
 def environment(**settings: str) -> dict[str, str]:
@@ -34,29 +98,35 @@ def environment(**settings: str) -> dict[str, str]:
 
 
 @contextmanager
-def running_server(*command: str, **settings: str) -> Iterator[Server]:
-    """Start a server with `settings`, wait until it listens, stop it at the end."""
+def starting_server(*command: str, **settings: str) -> Iterator[Server]:
+    """Start a server with `settings`; kill it at the end if it still runs."""
     command = command or ("-m", "sentiment", "serve", "--port", "0")
     process = subprocess.Popen(
         [sys.executable, *command],
         cwd=REPOSITORY,
         env=environment(**settings),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    log = []
+    server = Server(process)
     try:
-        for line in process.stderr:
-            log.append(json.loads(line))
-            if match := re.search(r"running on (http://\S+)", log[-1]["message"]):
-                yield Server(process, match[1], log)
-                break
-        else:
-            pytest.fail(f"the server ended before it was ready: {log}")
+        yield server
     finally:
         if process.poll() is None:
             process.kill()
-        process.communicate()
+        server.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            stream.close()
+
+
+@contextmanager
+def running_server(*command: str, **settings: str) -> Iterator[Server]:
+    """As `starting_server`; the block begins when the server listens."""
+    with starting_server(*command, **settings) as server:
+        server.wait_until_it_listens()
+        yield server
 
 
 @pytest.fixture(scope="session")

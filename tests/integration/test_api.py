@@ -468,3 +468,14 @@ def test_a_defect_of_ours_is_a_problem_without_details(gated, monkeypatch):
         response = client.post("/", json=["a"])
         problem(response, 500, "internal")
         assert "secret" not in response.text
+
+
+def test_a_cancelled_future_of_ours_is_a_defect_and_no_drain(gated, monkeypatch):
+    _, client = gated()
+    with client:
+
+        def broken(*_):
+            raise asyncio.CancelledError
+
+        monkeypatch.setattr("sentiment.api.routes.render_predictions", broken)
+        problem(client.post("/", json=["a"]), 500, "internal")

@@ -23,7 +23,13 @@ LAYERS = {
         "api.responses",
         "api.clients",
         "api.openapi",
+        "api.lifecycle",
+        "api.security_headers",
+        "api.auth",
         "api.middleware",
+        "api.request_guard",
+        "api.connection",
+        "api.protocol",
         "api.routes",
         "api.app",
         "training.datasets",
@@ -32,7 +38,15 @@ LAYERS = {
         "training.trainer",
         "training.evaluation",
     ],
-    6: ["cli", "__main__", "__init__", "api.__init__", "batching.__init__", "training.__init__"],
+    6: [
+        "launcher",
+        "cli",
+        "__main__",
+        "__init__",
+        "api.__init__",
+        "batching.__init__",
+        "training.__init__",
+    ],
 }
 LAYER = {module: layer for layer, modules in LAYERS.items() for module in modules}
 
@@ -49,7 +63,8 @@ DOORS = {
     "pythonjsonlogger": {"logs"},
     "sklearn": {"training.trainer", "training.evaluation"},
     "typer": {"cli"},
-    "uvicorn": {"cli"},
+    "uvicorn": {"launcher", "api.protocol", "api.connection"},
+    "httptools": {"api.protocol"},
 }
 """Library -> where alone it may be imported: one door each."""
 

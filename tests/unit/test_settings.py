@@ -38,6 +38,14 @@ def test_a_misspelt_setting_is_refused_with_the_right_names(monkeypatch):
         ("DEADLINE_S", "nan"),
         ("MAX_BODY_BYTES", "4MiB"),
         ("LOG_LEVEL", "loud"),
+        ("HEAD_TIMEOUT_S", "0"),
+        ("BODY_TIMEOUT_S", "inf"),
+        ("WRITE_TIMEOUT_S", "-1"),
+        ("KEEP_ALIVE_S", "0"),
+        ("DRAIN_S", "nan"),
+        ("DRAIN_DELAY_S", "-1"),
+        ("METRICS_PORT", "65536"),
+        ("METRICS_PORT", ""),
     ],
 )
 def test_an_impossible_value_is_refused_by_name(monkeypatch, name, value):

@@ -1,0 +1,381 @@
+"""uvicorn's HTTP protocol with what it lacks: deadlines, limits, one reading of a request.
+
+uvicorn waits for ever for the rest of a head or a body, takes heads of any size, and answers
+what its parser refuses in plain text. Here every wait has an end, and every refusal is a
+problem document that is counted and logged like any other, without a byte of the client's.
+
+A refusal before the end of a head is answered by the protocol. One inside a body is raised
+in the handler that reads that body, so that the application answers, in its own order.
+"""
+
+import logging
+from asyncio import AbstractEventLoop, BaseTransport, TimerHandle, Transport
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, cast
+from uuid import uuid4
+
+import httptools
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+from uvicorn.server import ServerState
+
+from sentiment.api.connection import HoldableFlow, LastingTransport
+from sentiment.api.lifecycle import Lifecycle
+from sentiment.api.middleware import OTHER_ROUTE, report_request
+from sentiment.api.request_guard import MAX_HEAD_BYTES, MAX_HEADERS, check_head, too_large
+from sentiment.api.responses import ProblemResponse
+from sentiment.api.security_headers import SECURITY_HEADERS
+from sentiment.errors import Draining, MalformedHttp, RequestError, RequestTimeout
+from sentiment.metrics import Metrics
+from sentiment.settings import Settings
+
+log = logging.getLogger(__name__)
+
+SLICE_BYTES = 16 * 1024
+"""Bytes parsed at a time: what is known of a head or a chunk is known this exactly."""
+
+MAX_PIPELINED = 64
+"""Requests of one connection that wait for the one before; more stay unparsed."""
+
+CHUNK_BYTES = 24
+"""What the size line and the ends of a chunk may take: 16 digits, two line ends, and some."""
+
+HALF_SENT_S = 1.0
+"""What a draining server still gives a request that has begun to come."""
+
+UPGRADES = (b"upgrade", b"http2-settings")
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """What every connection of one server shares."""
+
+    settings: Settings
+    metrics: Metrics
+    lifecycle: Lifecycle
+
+
+def protocol_class(edge: Edge) -> type["HardenedProtocol"]:
+    """Return the class to give to uvicorn as `http`."""
+    return type("BoundProtocol", (HardenedProtocol,), {"edge": edge})
+
+
+class HardenedProtocol(HttpToolsProtocol):
+    """One connection. Made by `protocol_class`, which says for which server."""
+
+    edge: ClassVar[Edge]
+    transport: Transport
+    flow: HoldableFlow
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._heads = 0  # ended so far: which request a deadline belongs to
+        self._head_begun = False
+        self._head_fed = 0  # bytes of this head, as far as whole slices tell
+        self._in_body = False
+        self._body_fed = 0  # bytes on the wire, and what they carried
+        self._body_carried = 0
+        self._body_pieces = 0
+        self._ignoring_upgrade = False
+        self._unparsed = b""
+        self._deaf = False
+        self._cut_short = False
+        self._running: RequestResponseCycle | None = None
+        self._failed: RequestResponseCycle | None = None
+        self._failure: RequestError | None = None  # to be raised in the failed one's handler
+        self._last_words: RequestError | None = None  # to be sent after what is owed
+        self._deadline: TimerHandle | None = None
+        self._deadline_of: tuple[str, int] | None = None
+        self._began_at = self.loop.time()
+        self._unread_since: TimerHandle | None = None
+
+    # The connection
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        lasting = LastingTransport(
+            cast(Transport, transport),
+            loop=self.loop,
+            unread=lambda: self._deaf or self._in_body or self._head_begun,
+            flush_timeout_s=self.edge.settings.write_timeout_s,
+        )
+        super().connection_made(lasting)
+        self.flow = HoldableFlow(lasting)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._deaf = True
+        self._unparsed = b""
+        self._watch()
+        self.resume_writing()
+        # uvicorn tells the last request only; of a pipeline the first one runs.
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        cast(LastingTransport, self.transport).lost()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._unread_since is None:
+            self._unread_since = self.loop.call_later(
+                self.edge.settings.write_timeout_s, self._drop_slow_reader
+            )
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread_since is not None:
+            self._unread_since.cancel()
+            self._unread_since = None
+
+    def _drop_slow_reader(self) -> None:
+        log.info("dropped a client that does not read its answer")
+        self.transport.abort()
+
+    def shutdown(self) -> None:
+        """Answer what has come, give what has half come a moment, close what idles."""
+        self._cut_short = True
+        if self._busy:
+            self.cycle.keep_alive = False
+        elif self._in_body or (self._heads and not self._head_begun):
+            self.transport.close()
+        self._watch(anew=True)
+
+    # Parsing
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf or self.transport.is_closing():
+            return
+        if self._unparsed:
+            self._unparsed += data
+            return
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        for start in range(0, len(data), SLICE_BYTES):
+            if len(self.pipeline) >= MAX_PIPELINED:
+                self._unparsed = data[start:]
+                self.flow.hold()
+                break
+            self._feed(data[start : start + SLICE_BYTES])
+            if self._deaf:
+                break
+        self._watch()
+
+    def _feed(self, piece: bytes) -> None:
+        was = (self._heads, self._in_body)
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._parse_without_upgrade(piece[upgrade.args[0] :])
+            return
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            if cause is not None and not isinstance(cause, RequestError):
+                log.error("a request broke its parser", exc_info=cause)
+            self._refuse(
+                cause
+                if isinstance(cause, RequestError)
+                else MalformedHttp("the bytes that came are not HTTP/1.1")
+            )
+            return
+        if was != (self._heads, self._in_body):
+            return
+        # The whole slice belongs to one head or to one body.
+        if not self._in_body:
+            self._head_fed += len(piece)
+            if self._head_fed > MAX_HEAD_BYTES:
+                self._refuse(too_large())
+            return
+        self._body_fed += len(piece)
+        allowed = self._body_carried + CHUNK_BYTES * self._body_pieces + MAX_HEAD_BYTES
+        if self._body_fed > allowed:
+            self._refuse(MalformedHttp("the body's chunks are mostly wrapping"))
+
+    def _parse_without_upgrade(self, rest: bytes) -> None:
+        """Parse the head again as if no upgrade was asked for: RFC 9110 lets servers ignore it.
+
+        The parser skips the body of such a request and would read it as the next request.
+        """
+        self._ignoring_upgrade = False
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        fields = [
+            b"%b: %b\r\n" % (name, value) for name, value in self.headers if name not in UPGRADES
+        ]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        head = b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, b"".join(fields))
+        self._feed(head)
+        if rest and not self._deaf:
+            self._feed(rest)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if not self._head_begun and not self._busy:
+            self._began_at = self.loop.time()
+        self._head_begun = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_body:
+            raise MalformedHttp("fields after the body")
+        super().on_header(name, value)
+        if len(self.headers) > MAX_HEADERS:
+            raise too_large()
+
+    def on_headers_complete(self) -> None:
+        self.url = check_head(
+            method=self.parser.get_method(),
+            version=self.parser.get_http_version(),
+            target=self.url,
+            headers=self.headers,
+        )
+        if self.parser.should_upgrade():
+            self._ignoring_upgrade = True
+            return
+        self._heads += 1
+        self._head_begun = False
+        self._head_fed = 0
+        self._in_body = True
+        self._body_fed = self._body_carried = self._body_pieces = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._body_carried += len(body)
+        self._body_pieces += 1
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self._ignoring_upgrade:
+            return
+        self._in_body = False
+        super().on_message_complete()
+
+    # Answering
+
+    @property
+    def _busy(self) -> bool:
+        """Whether an answer is owed, to the last request or to one before it."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        if self.edge.lifecycle.draining:
+            cycle.keep_alive = False
+        super()._start_asgi_task(cycle, self._failing(cycle, app))
+
+    def _failing(self, cycle: RequestResponseCycle, app: ASGIApp) -> Any:
+        """Return `app`, reading a body that may fail under it."""
+
+        async def run(scope: Scope, receive: Receive, send: Send) -> None:
+            async def receive_or_fail() -> Message:
+                message: Message = {"type": "http.disconnect"}
+                if self._failed is not cycle:
+                    message = await receive()
+                if self._failed is cycle:
+                    failure, self._failure = self._failure, None
+                    if failure is not None and not cycle.response_started:
+                        raise failure
+                    return {"type": "http.disconnect"}
+                return message
+
+            await app(scope, receive_or_fail, send)
+
+        return run
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing():
+            return
+        if self._unparsed and len(self.pipeline) < MAX_PIPELINED:
+            data, self._unparsed = self._unparsed, b""
+            self.flow.let_go()
+            self.flow.resume_reading()
+            self._parse(data)
+        if self._last_words is not None and not self._busy:
+            self._answer(self._last_words)
+        self._watch()
+
+    def _refuse(self, error: RequestError) -> None:
+        """End the connection with `error`, after the answers that are owed before it."""
+        self._deaf = True
+        if not self._in_body:
+            if self._busy:
+                self._last_words = error
+            else:
+                self._answer(error)
+        elif self._busy:
+            self._failed, self._failure = self.cycle, error
+            self.cycle.keep_alive = False
+            self.cycle.message_event.set()
+        else:  # answered before its body had come: there is nothing left to say
+            self.transport.close()
+
+    def _answer(self, error: RequestError) -> None:
+        request_id = uuid4().hex
+        answer = ProblemResponse(error, request_id)
+        for name, value in {"X-Request-Id": request_id, **SECURITY_HEADERS}.items():
+            answer.headers[name] = value
+        fields = [*self.server_state.default_headers, *answer.raw_headers]
+        head = b"".join(b"%b: %b\r\n" % field for field in fields)
+        self.transport.write(STATUS_LINE[error.status] + head + b"\r\n" + bytes(answer.body))
+        report_request(
+            self.edge.metrics,
+            request_id=request_id,
+            route=OTHER_ROUTE,
+            status=error.status,
+            duration_s=self.loop.time() - self._began_at,
+            log_fields={"code": error.code},
+        )
+        self.transport.close()
+
+    # Deadlines
+
+    def _watch(self, *, anew: bool = False) -> None:
+        """Set the deadline of what is awaited from the client now; keep one that runs."""
+        awaited = self._awaited()
+        if awaited is not None or self._busy:
+            self._unset_keepalive_if_required()
+        wanted = None if awaited is None else (awaited, self._heads)
+        if wanted == self._deadline_of and not anew:
+            return
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        self._deadline_of = wanted
+        if awaited is not None:
+            settings = self.edge.settings
+            limit_s = settings.head_timeout_s if awaited == "head" else settings.body_timeout_s
+            if self._cut_short:
+                limit_s = min(limit_s, HALF_SENT_S)
+            self._deadline = self.loop.call_later(limit_s, self._on_deadline, limit_s)
+
+    def _awaited(self) -> Literal["head", "body"] | None:
+        if self._deaf or self.transport.is_closing():
+            return None
+        if self._in_body:
+            # Of a request that waits in the pipeline we do not read the body: no blame.
+            return "body" if self._running is self.cycle else None
+        if self._busy:
+            return None
+        return "head" if self._head_begun or not self._heads else None
+
+    def _on_deadline(self, limit_s: float) -> None:
+        self._deadline = None
+        if not (self._in_body or self._head_begun):
+            self.transport.close()  # it never said a word: there is nothing to answer
+        elif self._cut_short:
+            self._refuse(Draining("the server is ending and the request had not come whole"))
+        else:
+            part = "body" if self._in_body else "head"
+            self._refuse(RequestTimeout(f"the request's {part} took more than {limit_s:g} s"))

@@ -1,0 +1,65 @@
+"""A server process around the engine that a test controls: `python -m tests.servers`.
+
+Everything but the engine is what `python -m sentiment serve --port 0` runs. On its standard
+input it takes `hold` and `release`, and on its standard output it says `held`, `released`,
+and `entered` when a batch stands at the closed gate.
+"""
+
+import sys
+import threading
+from contextlib import asynccontextmanager
+
+from sentiment.analyzer import Analyzer
+from sentiment.api.app import create_app
+from sentiment.api.lifecycle import Lifecycle
+from sentiment.api.protocol import Edge
+from sentiment.launcher import run
+from sentiment.logs import configure_logging
+from sentiment.metrics import Metrics
+from sentiment.settings import Settings
+from tests.doubles import GatedEngine
+
+
+class RemoteEngine(GatedEngine):
+    """Says when a batch has come to its closed gate."""
+
+    def infer(self, batch):
+        if not self._open.is_set():
+            say("entered")
+        return super().infer(batch)
+
+
+def say(word):
+    print(word, flush=True)
+
+
+def obey(engine):
+    for line in sys.stdin:
+        if line == "hold\n":
+            engine.hold()
+            say("held")
+        else:
+            engine.release()
+            say("released")
+
+
+def main():
+    settings = Settings.from_env()
+    configure_logging(settings.log_level)
+    engine = RemoteEngine()
+    threading.Thread(target=obey, args=(engine,), daemon=True).start()
+
+    @asynccontextmanager
+    async def open_analyzer(settings, metrics):
+        async with Analyzer.open(settings, metrics, open_engine=lambda *_: engine) as analyzer:
+            yield analyzer
+
+    edge = Edge(settings=settings, metrics=Metrics(), lifecycle=Lifecycle())
+    app = create_app(
+        settings, metrics=edge.metrics, lifecycle=edge.lifecycle, open_analyzer=open_analyzer
+    )
+    run(app, edge, host="127.0.0.1", port=int((sys.argv[1:] or ["0"])[0]))
+
+
+if __name__ == "__main__":
+    main()

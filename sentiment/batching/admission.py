@@ -36,6 +36,7 @@ class Admission:
         self._token_budget = token_budget
         self._max_backlog_s = max_backlog_s
         self._clock = clock
+        self._random = random.Random()  # for jitter, which is no secret
 
     @property
     def backlog_s(self) -> float:
@@ -53,7 +54,7 @@ class Admission:
             raise Overloaded(
                 f"{ahead_s:.1f} s of work lie ahead, more than {self._max_backlog_s:g} s",
                 retry_after_s=retry_after_s(
-                    ahead_s, max_backlog_s=self._max_backlog_s, jitter=random.random()
+                    ahead_s, max_backlog_s=self._max_backlog_s, jitter=self._random.random()
                 ),
             )
 

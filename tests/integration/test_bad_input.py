@@ -37,7 +37,8 @@ def recorded():
         async with Analyzer.open(settings, metrics, open_engine=lambda *_: engine) as analyzer:
             yield analyzer
 
-    app = create_app(Settings(model="compact"), open_analyzer=open_analyzer)
+    settings = Settings(model="compact", cache_texts=0)
+    app = create_app(settings, open_analyzer=open_analyzer)
     with TestClient(app) as client:
         yield engine, client
 

@@ -206,11 +206,11 @@ def _check_containers(body: bytes) -> None:
     """Refuse a body that is little but brackets, before it is made into objects."""
     if body.count(b"[") + body.count(b"{") <= MAX_CONTAINERS:
         return
-    # Those inside strings do not count. A body with as many strings is no array of texts.
+    # Those inside strings do not count, as far as so many strings go.
     unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     outside = unescaped.split(b'"', 2 * MAX_CONTAINERS)[::2]
     containers = sum(part.count(b"[") + part.count(b"{") for part in outside)
-    if len(outside) > MAX_CONTAINERS or containers > MAX_CONTAINERS:
+    if containers > MAX_CONTAINERS:
         raise TooManyTexts(f"more than {MAX_CONTAINERS} arrays and objects in one body")
 
 

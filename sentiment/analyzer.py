@@ -141,15 +141,25 @@ class Analyzer:
         """What runs the model; another one after an engine was lost."""
         return self._batcher.engine
 
+    def check_running(self) -> None:
+        """Return if `classify` can answer.
+
+        Raises:
+            WorkerDown: its engine was lost and is being opened again.
+            Unavailable: it is closed.
+        """
+        if self._closing:
+            raise Unavailable("the analyzer is closed")
+        self._batcher.check_running()
+
     def check_admission(self) -> None:
         """Return if a single text would be taken now; cheap, before a body is read.
 
         Raises:
             Overloaded: too much work lies ahead.
-            Unavailable: the analyzer is closed, or its engine was lost.
+            WorkerDown, Unavailable: as `check_running`.
         """
-        if self._closing:
-            raise Unavailable("the analyzer is closed")
+        self.check_running()
         self._batcher.check_admission()
 
     async def classify(
@@ -170,8 +180,7 @@ class Analyzer:
         """
         if isinstance(texts, str):
             raise TypeError("expected a sequence of texts, not one text")
-        if not self.running:
-            self.check_admission()  # says why
+        self.check_running()
         timeout_s = min(timeout_s or math.inf, self._deadline_s)
         self._calls += 1
         self._idle.clear()

@@ -27,7 +27,6 @@ from sentiment.errors import (
     BodyTooLarge,
     Draining,
     NotFound,
-    Unavailable,
     UnsupportedEncoding,
     UnsupportedMedia,
 )
@@ -77,8 +76,7 @@ async def analyze_sentiment(request: Request) -> Response:
 
 async def livez(request: Request) -> Response:
     """Whether this process can still answer; if not, restart it."""
-    if not _analyzer(request).running:
-        raise Unavailable("the batcher has stopped")
+    _analyzer(request).check_running()
     return JSONResponse({"status": "ok"})
 
 

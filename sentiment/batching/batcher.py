@@ -142,6 +142,17 @@ class Batcher:
     def _stopped(self) -> bool:
         return self._task is None or self._task.done() or self._closing.is_set()
 
+    def check_running(self) -> None:
+        """Return if submissions will be answered.
+
+        Raises:
+            WorkerDown, Unavailable: the engine is lost, or the batcher closed.
+        """
+        if self._stopped:
+            raise Unavailable("the batcher has stopped")
+        if self._dispatcher is None:
+            raise WorkerDown("the engine was lost and is being opened again")
+
     def check_admission(self) -> None:
         """Return if a single text would be taken now. Cheap: ask before reading a body.
 
@@ -149,7 +160,7 @@ class Batcher:
             Overloaded: more work than the limit lies ahead.
             WorkerDown, Unavailable: the engine is lost, or the batcher closed.
         """
-        self._check_running()
+        self.check_running()
         self._admission.check()
 
     @contextmanager
@@ -163,7 +174,7 @@ class Batcher:
             Overloaded, WorkerDown, Unavailable: as `check_admission`.
             DeadlineExceeded: they would not be done within `timeout_s`; says how many would.
         """
-        self._check_running()
+        self.check_running()
         entry = self._admission.admit(lengths, timeout_s=timeout_s)
         try:
             yield entry
@@ -179,7 +190,7 @@ class Batcher:
             DeadlineExceeded: the deadline passed before the engine was free.
             WorkerDown, Unavailable: the engine was lost, or the batcher closed.
         """
-        self._check_running()
+        self.check_running()
         entry.encodings = encodings
         entry.queued_at = self._clock()
         self._arrivals.put_nowait(entry)
@@ -188,12 +199,6 @@ class Batcher:
         # An equal text of somebody else may have been answered: then it waited for that alone.
         started_at = ended_at if entry.started_at is None else entry.started_at
         return Answer(logits, queue_s=started_at - entry.queued_at, infer_s=ended_at - started_at)
-
-    def _check_running(self) -> None:
-        if self._stopped:
-            raise Unavailable("the batcher has stopped")
-        if self._dispatcher is None:
-            raise WorkerDown("the engine was lost and is being opened again")
 
     async def _run(self) -> None:
         failures = 0

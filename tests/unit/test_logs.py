@@ -1,10 +1,11 @@
 import json
 import logging
+import os
 
 import pytest
 
 from sentiment.errors import InferenceFailed
-from sentiment.logs import JsonFormatter, configure_logging
+from sentiment.logs import MAX_UNWRITTEN_BYTES, JsonFormatter, NonBlockingHandler, configure_logging
 
 LOGGERS = [logging.getLogger(name) for name in ("sentiment", "uvicorn", "uvicorn.error")]
 
@@ -88,3 +89,52 @@ def test_a_circle_of_causes_is_no_endless_line(capsys):
 def test_the_formatter_needs_no_configuration():
     record = logging.LogRecord("n", logging.INFO, "p", 1, "said %d", (1,), None)
     assert json.loads(JsonFormatter().format(record))["message"] == "said 1"
+
+
+@pytest.fixture
+def pipe():
+    """A logger that writes into a pipe, and the pipe's other end."""
+    reader, writer = os.pipe()
+    logger = logging.getLogger("sentiment.pipe")
+    with os.fdopen(writer, "w") as stream:
+        handler = NonBlockingHandler(stream)
+        handler.setFormatter(JsonFormatter())
+        logger.handlers, logger.propagate = [handler], False
+        yield logger, reader
+    os.close(reader)
+
+
+def read_lines(reader, last):
+    """Read up to the line whose message is `last`."""
+    text = b""
+    while last.encode() not in text:
+        text += os.read(reader, 2**20)
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_reader_that_stopped_does_not_stop_the_writer(pipe):
+    logger, reader = pipe
+    for number in range(40_000):
+        logger.warning("line %d", number)
+    text = b""
+    while b"log lines were lost" not in text:
+        text += os.read(reader, 2**16)
+        logger.warning("after")  # what is kept is written as the reader comes back
+    lines = [json.loads(line) for line in text.splitlines() if line.endswith(b"}")]
+    assert [line["message"] for line in lines[:1000]] == [f"line {i}" for i in range(1000)]
+    (lost,) = [line["lines"] for line in lines if "lines" in line]
+    assert lost + sum(line["message"].startswith("line ") for line in lines) == 40_000
+
+
+def test_a_line_longer_than_a_page_arrives_whole(pipe):
+    logger, reader = pipe
+    logger.warning("x" * 20_000)
+    (line,) = read_lines(reader, "x" * 20_000)
+    assert len(line["message"]) == 20_000
+
+
+def test_a_reader_that_left_is_no_error(pipe):
+    logger, reader = pipe
+    os.dup2(os.open(os.devnull, os.O_RDONLY), reader)
+    for _ in range(10):
+        logger.warning("to nobody")

@@ -43,6 +43,7 @@ class Engine(Protocol):
             Logits `float32 [texts, labels]`: rows as in the batch, columns as the labels.
 
         Raises:
+            MemoryError: the batch is too large; a smaller one may not be.
             Exception: the forward pass failed; the engine is still usable.
         """
         ...

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sentiment.engines.batches import PackedBatch
+from sentiment.engines.devices import memory_errors, torch_device
 from sentiment.errors import ModelError
 from sentiment.models import ModelFiles
 from sentiment.predictions import Logits
@@ -62,7 +63,7 @@ class PackedEngine:
 
     def infer(self, batch: PackedBatch) -> Logits:
         """Classify one batch; see `Engine.infer`."""
-        with torch.inference_mode():
+        with torch.inference_mode(), memory_errors():
             logits: Tensor = self.model(
                 *(
                     torch.from_numpy(array).to(self.device)
@@ -271,16 +272,3 @@ class PackedLayer(nn.Module):
     def _split(self, x: Tensor) -> Tensor:
         """`[tokens, hidden]` -> `[tokens, heads, size]`."""
         return x.view(len(x), self.heads, -1)
-
-
-def torch_device(device: str) -> torch.device:
-    """Return the device that the setting names; `auto` prefers a GPU.
-
-    Raises:
-        ModelError: no such device here.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ModelError(f"no CUDA device here, but SENTIMENT_DEVICE={device}")
-    return torch.device(device)

@@ -11,6 +11,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from sentiment.engines import open_engine
+from sentiment.engines.devices import memory_errors
 from sentiment.errors import ModelError
 from sentiment.models import COMPACT_FOLDER, read_model
 from sentiment.predictions import softmax
@@ -255,3 +256,12 @@ def test_layer_norms_may_bear_their_tensorflow_names(folder, finbert_folder):
     renamed, original = opened(folder, "packed"), opened(finbert_folder, "packed")
     difference = infer(renamed, encodings) - infer(original, encodings)
     assert np.abs(difference).max() <= TOLERANCE
+
+
+def test_memory_that_runs_out_is_told_from_other_failures():
+    with pytest.raises(MemoryError), memory_errors():
+        torch.zeros(2**52)
+    with pytest.raises(MemoryError), memory_errors():
+        raise torch.OutOfMemoryError
+    with pytest.raises(RuntimeError, match="size"), memory_errors():
+        torch.zeros(2) + torch.zeros(3)

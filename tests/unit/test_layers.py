@@ -9,7 +9,7 @@ import pytest
 LAYERS = {
     0: ["errors", "predictions", "batching.policy", "batching.cost", "engines.batches"],
     1: ["settings", "metrics", "logs", "cache", "tokenization", "hub", "models"],
-    2: ["engines", "engines.packed", "engines.padded"],
+    2: ["engines", "engines.devices", "engines.packed", "engines.padded"],
     3: [
         "batching.queue",
         "batching.admission",
@@ -52,7 +52,13 @@ LAYER = {module: layer for layer, modules in LAYERS.items() for module in module
 
 DOORS = {
     "starlette": {"api"},
-    "torch": {"engines.packed", "engines.padded", "training.features", "training.trainer"},
+    "torch": {
+        "engines.devices",
+        "engines.packed",
+        "engines.padded",
+        "training.features",
+        "training.trainer",
+    },
     "transformers": {"engines.padded", "training.trainer"},
     "safetensors": {"engines.packed"},
     "huggingface_hub": {"hub"},

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from sentiment.errors import InferenceFailed
-from sentiment.logs import MAX_UNWRITTEN_BYTES, JsonFormatter, NonBlockingHandler, configure_logging
+from sentiment.logs import JsonFormatter, NonBlockingHandler, configure_logging
 
 LOGGERS = [logging.getLogger(name) for name in ("sentiment", "uvicorn", "uvicorn.error")]
 

@@ -150,6 +150,7 @@ def test_a_drain_may_wait_for_a_load_balancer_that_polls():
             assert take(kept_alive).status == 200
             server.signal(signal.SIGTERM)
             wait_until(lambda: get(server.address, "/readyz").code == "draining")
+            server.wait_for_line("draining")
             answer = post(server.address)  # a new connection, and work
             assert answer.status == 200
             kept_alive.sendall(head("GET", "/readyz"))

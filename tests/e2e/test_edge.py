@@ -2,6 +2,7 @@
 
 import json
 import random
+import signal
 import socket
 import time
 from pathlib import Path
@@ -33,6 +34,7 @@ def edge():
     """A server with ordinary deadlines, around the double: its answers cost nothing."""
     with running_server(*GATED) as server:
         yield server
+        assert server.stop() == -signal.SIGTERM  # whatever the tests have sent
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,7 @@ def hasty():
         SENTIMENT_KEEP_ALIVE_S="60",  # none of these closes what should be cut
     ) as server:
         yield server
+        assert server.stop() == -signal.SIGTERM  # whatever the tests have sent
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,8 @@
-"""uvicorn's HTTP protocol with what it lacks: deadlines, limits, one reading of a request.
+"""uvicorn's HTTP protocol with an end to every wait and a good answer to every refusal.
 
-uvicorn waits for ever for the rest of a head or a body, takes heads of any size, and answers
-what its parser refuses in plain text. Here every wait has an end, and every refusal is a
-problem document that is counted and logged like any other, without a byte of the client's.
+uvicorn waits for ever for the rest of a head or a body, and answers what its parser refuses in
+plain text. Here each of them has a deadline, and every refusal is a problem document that is
+counted and logged like any other, without a byte of the client's.
 
 A refusal before the end of a head is answered by the protocol. One inside a body is raised
 in the handler that reads that body, so that the application answers, in its own order.
@@ -14,41 +14,25 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 from uuid import uuid4
 
-import httptools
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from sentiment.api.connection import HoldableFlow, LastingTransport
 from sentiment.api.lifecycle import Lifecycle
 from sentiment.api.middleware import OTHER_ROUTE, report_request
-from sentiment.api.request_guard import MAX_HEAD_BYTES, MAX_HEADERS, check_head, too_large
+from sentiment.api.parsing import StrictProtocol
 from sentiment.api.responses import ProblemResponse
 from sentiment.api.security_headers import SECURITY_HEADERS
-from sentiment.errors import Draining, MalformedHttp, RequestError, RequestTimeout
+from sentiment.errors import Draining, RequestError, RequestTimeout
 from sentiment.metrics import Metrics
 from sentiment.settings import Settings
 
 log = logging.getLogger(__name__)
 
-SLICE_BYTES = 16 * 1024
-"""Bytes parsed at a time: what is known of a head or a chunk is known this exactly."""
-
-MAX_PIPELINED = 64
-"""Requests of one connection that wait for the one before; more stay unparsed."""
-
-CHUNK_BYTES = 24
-"""What the size line and the ends of a chunk may take: 16 digits, two line ends, and some."""
-
 HALF_SENT_S = 1.0
 """What a draining server still gives a request that has begun to come."""
-
-UPGRADES = (b"upgrade", b"http2-settings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +49,10 @@ def protocol_class(edge: Edge) -> type["HardenedProtocol"]:
     return type("BoundProtocol", (HardenedProtocol,), {"edge": edge})
 
 
-class HardenedProtocol(HttpToolsProtocol):
+class HardenedProtocol(StrictProtocol):
     """One connection. Made by `protocol_class`, which says for which server."""
 
     edge: ClassVar[Edge]
-    transport: Transport
-    flow: HoldableFlow
 
     def __init__(
         self,
@@ -80,16 +62,6 @@ class HardenedProtocol(HttpToolsProtocol):
         _loop: AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._heads = 0  # ended so far: which request a deadline belongs to
-        self._head_begun = False
-        self._head_fed = 0  # bytes of this head, as far as whole slices tell
-        self._in_body = False
-        self._body_fed = 0  # bytes on the wire, and what they carried
-        self._body_carried = 0
-        self._body_pieces = 0
-        self._ignoring_upgrade = False
-        self._unparsed = b""
-        self._deaf = False
         self._cut_short = False
         self._running: RequestResponseCycle | None = None
         self._failed: RequestResponseCycle | None = None
@@ -152,115 +124,6 @@ class HardenedProtocol(HttpToolsProtocol):
             self.transport.close()
         self._watch(anew=True)
 
-    # Parsing
-
-    def data_received(self, data: bytes) -> None:
-        if self._deaf or self.transport.is_closing():
-            return
-        if self._unparsed:
-            self._unparsed += data
-            return
-        self._parse(data)
-
-    def _parse(self, data: bytes) -> None:
-        for start in range(0, len(data), SLICE_BYTES):
-            if len(self.pipeline) >= MAX_PIPELINED:
-                self._unparsed = data[start:]
-                self.flow.hold()
-                break
-            self._feed(data[start : start + SLICE_BYTES])
-            if self._deaf:
-                break
-        self._watch()
-
-    def _feed(self, piece: bytes) -> None:
-        was = (self._heads, self._in_body)
-        try:
-            self.parser.feed_data(piece)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._parse_without_upgrade(piece[upgrade.args[0] :])
-            return
-        except httptools.HttpParserError as error:
-            cause = error.__context__
-            if cause is not None and not isinstance(cause, RequestError):
-                log.error("a request broke its parser", exc_info=cause)
-            self._refuse(
-                cause
-                if isinstance(cause, RequestError)
-                else MalformedHttp("the bytes that came are not HTTP/1.1")
-            )
-            return
-        if was != (self._heads, self._in_body):
-            return
-        # The whole slice belongs to one head or to one body.
-        if not self._in_body:
-            self._head_fed += len(piece)
-            if self._head_fed > MAX_HEAD_BYTES:
-                self._refuse(too_large())
-            return
-        self._body_fed += len(piece)
-        allowed = self._body_carried + CHUNK_BYTES * self._body_pieces + MAX_HEAD_BYTES
-        if self._body_fed > allowed:
-            self._refuse(MalformedHttp("the body's chunks are mostly wrapping"))
-
-    def _parse_without_upgrade(self, rest: bytes) -> None:
-        """Parse the head again as if no upgrade was asked for: RFC 9110 lets servers ignore it.
-
-        The parser skips the body of such a request and would read it as the next request.
-        """
-        self._ignoring_upgrade = False
-        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
-        fields = [
-            b"%b: %b\r\n" % (name, value) for name, value in self.headers if name not in UPGRADES
-        ]
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        head = b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, b"".join(fields))
-        self._feed(head)
-        if rest and not self._deaf:
-            self._feed(rest)
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        if not self._head_begun and not self._busy:
-            self._began_at = self.loop.time()
-        self._head_begun = True
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_body:
-            raise MalformedHttp("fields after the body")
-        super().on_header(name, value)
-        if len(self.headers) > MAX_HEADERS:
-            raise too_large()
-
-    def on_headers_complete(self) -> None:
-        self.url = check_head(
-            method=self.parser.get_method(),
-            version=self.parser.get_http_version(),
-            target=self.url,
-            headers=self.headers,
-        )
-        if self.parser.should_upgrade():
-            self._ignoring_upgrade = True
-            return
-        self._heads += 1
-        self._head_begun = False
-        self._head_fed = 0
-        self._in_body = True
-        self._body_fed = self._body_carried = self._body_pieces = 0
-        super().on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        self._body_carried += len(body)
-        self._body_pieces += 1
-        super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        if self._ignoring_upgrade:
-            return
-        self._in_body = False
-        super().on_message_complete()
-
     # Answering
 
     @property
@@ -297,11 +160,7 @@ class HardenedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self.transport.is_closing():
             return
-        if self._unparsed and len(self.pipeline) < MAX_PIPELINED:
-            data, self._unparsed = self._unparsed, b""
-            self.flow.let_go()
-            self.flow.resume_reading()
-            self._parse(data)
+        self._parse_unparsed()
         if self._last_words is not None and not self._busy:
             self._answer(self._last_words)
         self._watch()
@@ -340,6 +199,14 @@ class HardenedProtocol(HttpToolsProtocol):
         self.transport.close()
 
     # Deadlines
+
+    def on_message_begin(self) -> None:
+        if not self._head_begun and not self._busy:
+            self._began_at = self.loop.time()
+        super().on_message_begin()
+
+    def _parsed(self) -> None:
+        self._watch()
 
     def _watch(self, *, anew: bool = False) -> None:
         """Set the deadline of what is awaited from the client now; keep one that runs."""

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from sentiment.launcher import bind
 from tests.conftest import REPOSITORY
 from tests.e2e.conftest import GATED, environment, running_server, starting_server
 from tests.e2e.wire import (
@@ -150,6 +151,7 @@ def test_a_drain_may_wait_for_a_load_balancer_that_polls():
             assert take(kept_alive).status == 200
             server.signal(signal.SIGTERM)
             wait_until(lambda: get(server.address, "/readyz").code == "draining")
+            server.wait_for_line("draining")
             answer = post(server.address)  # a new connection, and work
             assert answer.status == 200
             kept_alive.sendall(head("GET", "/readyz"))
@@ -322,9 +324,30 @@ def test_an_address_of_somebody_else_is_said_in_one_line(host):
     assert done.returncode == 3
 
 
-def test_localhost_means_every_address_that_it_has():
+def test_a_name_means_every_address_that_it_has(monkeypatch):
+    addresses = [("127.0.0.1", 0), ("127.0.0.2", 0)]
+    monkeypatch.setattr(
+        "socket.getaddrinfo",
+        lambda *_, **__: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", each) for each in addresses],
+    )
+    listeners = bind("several", 0)
+    try:
+        bound = [listener.getsockname() for listener in listeners]
+    finally:
+        for listener in listeners:
+            listener.close()
+    assert [host for host, _ in bound] == ["127.0.0.1", "127.0.0.2"]
+    assert len({port for _, port in bound}) == 1
+
+
+def test_localhost_serves_on_each_of_its_addresses():
     with running_server("-m", "sentiment", "serve", "--port", "0", "--host", "localhost") as server:
-        assert get(("localhost", server.address[1]), "/livez").status == 200
+        port = int(server.url.rpartition(":")[2])
+        found = socket.getaddrinfo("localhost", port, type=socket.SOCK_STREAM)
+        for *_, address in found:
+            if address[0] == "::1" and not socket.has_dualstack_ipv6():
+                continue
+            assert get(address[:2], "/livez").status == 200
 
 
 def test_another_server_is_told_that_it_cannot_move_the_metrics():

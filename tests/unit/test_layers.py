@@ -29,6 +29,7 @@ LAYERS = {
         "api.middleware",
         "api.request_guard",
         "api.connection",
+        "api.parsing",
         "api.protocol",
         "api.routes",
         "api.app",
@@ -69,8 +70,8 @@ DOORS = {
     "pythonjsonlogger": {"logs"},
     "sklearn": {"training.trainer", "training.evaluation"},
     "typer": {"cli"},
-    "uvicorn": {"launcher", "api.protocol", "api.connection"},
-    "httptools": {"api.protocol"},
+    "uvicorn": {"launcher", "api.protocol", "api.parsing", "api.connection"},
+    "httptools": {"api.parsing"},
 }
 """Library -> where alone it may be imported: one door each."""
 

@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 
 EngineOpener = Callable[[ModelFiles, Settings], Engine]
 
-WARM_UP_TEXTS = ("Warm-up.", "The first passes allocate memory and choose kernels. " * 100)
+WARM_UP_TEXTS = ("Warm-up.", "The first passes allocate memory and choose kernels. " * 100) * 2
+"""Each size twice: the first pass is slow, the second is what the cost model begins with."""
 
 WARM_UP_TIMEOUT_S = 600.0
 """Of one text of the warm-up; a pass that hangs is noticed long before."""

@@ -54,6 +54,7 @@ class CostModel:
     def __init__(self) -> None:
         self._features = np.zeros((CLASSES, 3))  # means of (1, tokens, tokens * width)
         self._seconds = np.zeros(CLASSES)
+        self._seen = np.zeros(CLASSES, dtype=int)
         self._weights = np.zeros(CLASSES)
         self._width = 0.0  # mean, of a token
         self.coefficients: Coefficients | None = None
@@ -63,14 +64,16 @@ class CostModel:
         """Learn from one batch of `tokens` computed tokens in rows of `width`."""
         index = min(tokens.bit_length() - 1, CLASSES - 1)
         features = np.array([1.0, tokens, tokens * width]) * SCALE
-        fresh = 1 - FORGETTING if self._seconds[index] else 1.0
+        # The first pass of a size allocates memory and wakes threads: the second replaces it.
+        fresh = 1 - FORGETTING if self._seen[index] > 1 else 1.0
+        self._seen[index] += 1
         self._features[index] += fresh * (features - self._features[index])
         self._seconds[index] += fresh * (seconds - self._seconds[index])
         share = fresh * min(1.0, tokens / 1024)  # a single headline says little of a full batch
         self._width += (share if self._width else 1.0) * (width - self._width)
         self._weights = np.maximum(self._weights * FORGETTING, STALE_WEIGHT)
         self._weights[index] = 1.0
-        seen = self._seconds > 0
+        seen = self._seen > 0
         solution = _fit(self._features[seen], self._seconds[seen], self._weights[seen]) * SCALE
         self.coefficients = Coefficients(*solution.tolist())
 

@@ -1,5 +1,6 @@
 """A real server process on a real socket."""
 
+import contextlib
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 
 import pytest
 
@@ -31,6 +33,13 @@ class Server:
         # Read all the time: a full pipe would stop the server at its next log line.
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
+        self._said: SimpleQueue[str] = SimpleQueue()
+        threading.Thread(target=self._hear_all, daemon=True).start()
+
+    def _hear_all(self) -> None:
+        with contextlib.suppress(ValueError):  # closed while it was being read
+            for line in self.process.stdout:
+                self._said.put(line.rstrip("\n"))
 
     def _read_log(self) -> None:
         for line in self.process.stderr:
@@ -76,7 +85,7 @@ class Server:
 
     def hear(self, word: str) -> None:
         """Wait until a gated server says `word`."""
-        assert self.process.stdout.readline() == word + "\n"
+        assert self._said.get(timeout=60) == word
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
@@ -94,7 +103,9 @@ class Server:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    return {**os.environ, "SENTIMENT_MODEL": "compact", **settings}
+    # No cache: a test counts on what it sends being computed.
+    defaults = {"SENTIMENT_MODEL": "compact", "SENTIMENT_CACHE_TEXTS": "0"}
+    return {**os.environ, **defaults, **settings}
 
 
 @contextmanager

@@ -108,8 +108,8 @@ def test_sigterm_answers_what_was_accepted_and_ends():
         )
         # The text count is logged when the answer is sent, so wait for the queue instead.
         for _ in range(1000):
-            if "sentiment_batch_texts_count 2.0" not in curl(f"{server.url}/metrics"):
-                break  # 2: the warm-up's batches
+            if "sentiment_batch_texts_count 4.0" not in curl(f"{server.url}/metrics"):
+                break  # 4: the warm-up's batches
         else:
             pytest.fail("the request never came to a batch")
         code = server.stop()

@@ -83,6 +83,13 @@ def test_no_prediction_is_ever_negative_or_falls_as_work_grows(observed):
     assert np.isfinite(predictions).all()
 
 
+def test_the_first_pass_of_a_size_is_forgotten_with_the_second():
+    cost = CostModel()
+    for seconds in (3.0, 0.1):
+        cost.observe(tokens=512, width=512, seconds=seconds)
+    assert cost.batch_s(tokens=512, width=512) == pytest.approx(0.1)
+
+
 def test_tokens_are_guessed_from_characters_and_learned():
     estimate = TokenEstimate(max_tokens=512)
     assert estimate.lengths(np.array([90.0]))[0] == pytest.approx(22)

@@ -43,6 +43,7 @@ class Engine(Protocol):
             Logits `float32 [texts, labels]`: rows as in the batch, columns as the labels.
 
         Raises:
+            MemoryError: the batch does not fit into memory; a smaller one may.
             Exception: the forward pass failed; the engine is still usable.
         """
         ...

@@ -7,7 +7,8 @@ number beyond rounding: `tests/integration/test_engines.py` holds this engine to
 `transformers` within 1e-5.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -62,7 +63,7 @@ class PackedEngine:
 
     def infer(self, batch: PackedBatch) -> Logits:
         """Classify one batch; see `Engine.infer`."""
-        with torch.inference_mode():
+        with torch.inference_mode(), memory_errors():
             logits: Tensor = self.model(
                 *(
                     torch.from_numpy(array).to(self.device)
@@ -271,6 +272,18 @@ class PackedLayer(nn.Module):
     def _split(self, x: Tensor) -> Tensor:
         """`[tokens, hidden]` -> `[tokens, heads, size]`."""
         return x.view(len(x), self.heads, -1)
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Raise `MemoryError` where torch says in its own ways that memory ran out."""
+    try:
+        yield
+    except RuntimeError as error:
+        # On a GPU a class of its own, on a CPU a sentence.
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            raise MemoryError("the batch does not fit into memory") from error
+        raise
 
 
 def torch_device(device: str) -> torch.device:

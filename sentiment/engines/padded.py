@@ -7,7 +7,7 @@ import torch
 import transformers
 
 from sentiment.engines.batches import PaddedBatch
-from sentiment.engines.packed import torch_device
+from sentiment.engines.packed import memory_errors, torch_device
 from sentiment.errors import ModelError
 from sentiment.models import ModelFiles
 from sentiment.predictions import Logits
@@ -50,7 +50,7 @@ class PaddedEngine:
 
     def infer(self, batch: PaddedBatch) -> Logits:
         """Classify one batch; see `Engine.infer`."""
-        with torch.inference_mode():
+        with torch.inference_mode(), memory_errors():
             output = self.model(
                 input_ids=torch.from_numpy(batch.filled(self._pad_id)).to(self.device),
                 attention_mask=torch.from_numpy(batch.mask).to(self.device),

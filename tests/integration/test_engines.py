@@ -243,6 +243,28 @@ def test_the_packed_engine_refuses_what_it_would_compute_wrongly(folder, change,
         opened(folder, "packed")
 
 
+@pytest.mark.parametrize("engine", ["packed", "padded"])
+def test_memory_that_runs_out_is_told_apart_from_other_failures(folder, engine, monkeypatch):
+    failing = opened(folder, engine)
+
+    def run_out_on_a_gpu(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def fail(*_, **__):
+        raise RuntimeError("a shape is wrong")
+
+    for forward, expected in (
+        (run_out_on_a_gpu, MemoryError),
+        (lambda *_, **__: torch.empty(10**15), MemoryError),
+        (fail, RuntimeError),
+    ):
+        monkeypatch.setattr(failing.model, "forward", forward)
+        with pytest.raises(expected):
+            infer(failing, [np.arange(1000, 1020)])
+    monkeypatch.undo()
+    assert infer(failing, [np.arange(1000, 1020)]).shape == (1, 3)
+
+
 def test_layer_norms_may_bear_their_tensorflow_names(folder, finbert_folder):
     weights = {
         name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(

@@ -125,6 +125,10 @@ class Application:
     def metric(self, name, /, **wanted) -> float:
         return metric(self.client, f"sentiment_{name}", **wanted)
 
+    def families(self):
+        """Return all metrics, of one moment."""
+        return text_string_to_metric_families(self.client.get("/metrics").text)
+
     @contextmanager
     def occupied(self) -> Iterator[Future]:
         """Hold the engine at a batch of one text for the time of the block."""
@@ -140,7 +144,7 @@ class Application:
         """Wait until so many wait behind the occupying text, in the queue or at the gate."""
 
         def waiting():
-            samples = scrape(self.client)
+            samples = {s.name: s.value for family in self.families() for s in family.samples}
             handed_over = samples["sentiment_batch_texts_sum"] - self._handed_over
             return samples["sentiment_queue_texts"] + handed_over
 
@@ -194,16 +198,6 @@ def scores(response):
 
 
 GOLDEN = ("Net sales rose.", "Loss widens")
-
-
-def scrape(client):
-    """Return every sample without labels, all of one moment."""
-    return {
-        sample.name: sample.value
-        for family in text_string_to_metric_families(client.get("/metrics").text)
-        for sample in family.samples
-        if not sample.labels
-    }
 
 
 def metric(client, name, /, **wanted):

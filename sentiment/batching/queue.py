@@ -192,13 +192,16 @@ class EntryQueue:
             own = []
             for index in range(start, stop):
                 row = rows[index][1]
-                for claimant, claimed in self._claims.pop(entry.keys[row]):
+                for claimant, claimed in self._claims[entry.keys[row]]:
                     if claimant is entry and claimed == row:
                         own.append(index)
                     else:
                         claimant.fill([claimed], logits[index : index + 1])
             if own:
                 entry.fill([rows[index][1] for index in own], logits[own])
+        # Last: if one answer cannot be delivered, everybody can still be told so.
+        for entry, row in rows:
+            del self._claims[entry.keys[row]]
 
     def fail(self, row: Row, error: Exception) -> None:
         """Fail everybody who waits for one text; the rest of their texts is not run."""

@@ -325,6 +325,37 @@ async def test_a_thread_that_hangs_is_given_up_and_its_late_answer_reaches_nobod
         assert fresh.batches == [[(2,)]]
 
 
+async def test_a_late_answer_is_not_taken_for_that_of_the_engine_that_serves(metrics):
+    hung, fresh = GatedEngine(), GatedEngine()
+    threads = set(threading.enumerate())
+    async with open_batcher(hung, metrics, reopen=lambda: fresh, engine_timeout_s=0.05) as batcher:
+        (thread,) = set(threading.enumerate()) - threads
+        hung.hold()
+        with pytest.raises(WorkerDown):
+            await submit(batcher, encoding(1))
+        await until(lambda: batcher.running)
+        batcher._dispatcher._timeout_s = 30
+        async with fresh.held():
+            again = asyncio.create_task(submit(batcher, encoding(1)))
+            await fresh.entered()
+            hung.release()
+            await asyncio.to_thread(thread.join)
+            await asyncio.sleep(0)
+            assert not again.done()
+        await again
+        await submit(batcher, encoding(2))
+    assert metric(metrics, "worker_restarts_total") == 1
+
+
+async def test_an_answer_that_cannot_be_delivered_leaves_nobody_waiting(batcher, engine):
+    engine.tamper = lambda logits: logits[:, : 4 - len(engine.batches)]  # fewer from the second on
+    texts = [encoding(*range(index, index + 60)) for index in range(3)]
+    sharing = asyncio.create_task(submit(batcher, texts[2]))
+    for caller in (submit(batcher, *texts), sharing):
+        with pytest.raises(WorkerDown):
+            await caller
+
+
 async def test_threads_end_with_the_batcher(engine, metrics):
     before = threading.active_count()
     async with open_batcher(engine, metrics) as batcher:

@@ -238,8 +238,8 @@ async def test_who_shared_a_running_text_is_answered_though_the_first_caller_lef
 
 
 async def test_a_text_that_fails_fails_everybody_who_waits_for_it_and_nobody_else(waiting):
-    first = waiting.entry(5, 6)
-    second = waiting.equal([first.encodings[0], np.full(9, 99)])
+    first = waiting.entry(5, 6, 4)
+    second = waiting.equal([first.encodings[0], np.full(9, 99), np.full(9, 98)])
     other = waiting.entry(7)
     (rows,) = waiting.take(5)
     assert rows == [(first, 0)]
@@ -247,6 +247,22 @@ async def test_a_text_that_fails_fails_everybody_who_waits_for_it_and_nobody_els
     for entry in (first, second):
         assert isinstance(entry.future.exception(), InferenceFailed)
     assert waiting.take(100) == [[(other, 0)]]  # the rest of the failed entry is not run
+
+
+async def test_of_what_was_taken_nothing_runs_for_a_request_that_has_failed(waiting):
+    failing, other = waiting.entry(5, 6), waiting.entry(7)
+    (rows,) = waiting.take(100)
+    waiting.queue.fail(rows[0], InferenceFailed("poison"))
+    assert waiting.queue.wanted(rows[1:], now=0) == [(other, 0)]
+    assert isinstance(failing.future.exception(), InferenceFailed)
+
+
+async def test_an_answer_may_meet_a_caller_who_left_just_now(waiting):
+    leaving, staying = waiting.entry(5), waiting.entry(6)
+    (rows,) = waiting.take(100)
+    leaving.future.cancel()
+    waiting.answer(rows)
+    assert got(staying) == wanted(staying)
 
 
 async def test_of_what_was_taken_only_what_somebody_still_wants_is_run(waiting):

@@ -254,6 +254,7 @@ async def test_a_text_that_was_inherited_goes_to_whom_it_holds_up_least():
         await asyncio.sleep(0)
         small = bench.spawn(text)
         await asyncio.sleep(0.001)
+        assert bench.metric("queue_texts") > 4095  # all of them have arrived
         leaving.cancel()
         assert await small <= 4 * FULL_BATCH_S
         large.cancel()
@@ -347,12 +348,26 @@ async def test_an_engine_that_hangs_is_noticed_at_its_limit_and_replaced():
 
 
 @virtually
+async def test_a_hang_is_noticed_at_its_limit_though_nothing_else_comes():
+    async with Bench(engine_timeout_s=5) as bench:
+        await bench.learn()
+        bench.engine.hangs = True
+        began_at = bench.now()
+        with pytest.raises(WorkerDown):
+            await bench.call(bench.text(), timeout_s=100)
+        assert bench.now() - began_at == pytest.approx(5)
+        bench.engine.hangs = False
+
+
+@virtually
 async def test_an_engine_that_dies_is_noticed_at_once_and_replaced():
     async with Bench() as bench:
         bench.engine.dies = True
+        began_at = bench.now()
         outcomes = await asyncio.gather(
             *(bench.call(bench.text()) for _ in range(40)), return_exceptions=True
         )
+        assert bench.now() - began_at <= 2 * FULL_BATCH_S
         assert all(isinstance(outcome, WorkerDown) for outcome in outcomes)
         await asyncio.sleep(1)
         await bench.call(bench.text())

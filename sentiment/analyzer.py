@@ -182,7 +182,7 @@ class Analyzer:
         if isinstance(texts, str):
             raise TypeError("expected a sequence of texts, not one text")
         self.check_running()
-        timeout_s = min(timeout_s or math.inf, self._deadline_s)
+        timeout_s = min(math.inf if timeout_s is None else timeout_s, self._deadline_s)
         self._calls += 1
         self._idle.clear()
         try:
@@ -232,6 +232,8 @@ class Analyzer:
                     answer = await self._batcher.submit(entry, encodings.ids)
         except TimeoutError as error:
             raise DeadlineExceeded(f"not answered within {timeout_s:g} s") from error
+        if answer.logits.shape[1] != len(self.model.labels):
+            raise InferenceFailed("the model gives another number of scores than it has labels")
         self._metrics.tokenize_seconds.observe(tokenize_s)
         whole = ~encodings.truncated
         tokens = np.fromiter(map(len, encodings.ids), np.float64, len(texts))

@@ -31,6 +31,7 @@ def assert_problem(response):
         assert 1 <= len(document["errors"]) <= 20
         for item in document["errors"]:
             assert {"code", "detail"} < set(item) <= {"code", "detail", "pointer", "parameter"}
+    assert "texts_that_fit" not in document or response.status_code == 504
     assert ("retry_after_ms" in document) == ("retry-after" in response.headers)
     return document
 

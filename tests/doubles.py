@@ -30,6 +30,8 @@ class GatedEngine:
 
     def __init__(self) -> None:
         self.batches: list[list[tuple[int, ...]]] = []
+        self.poison = POISON
+        """The token id on which it fails."""
         self.tamper: Callable[[Logits], Logits] = lambda logits: logits
         self._open = threading.Event()
         self._open.set()
@@ -41,7 +43,7 @@ class GatedEngine:
         assert self._open.wait(timeout=30), "the test never opened the gate"
         encodings = np.split(batch.ids, batch.row_starts[1:])
         self.batches.append([tuple(ids.tolist()) for ids in encodings])
-        if any(POISON in ids for ids in encodings):
+        if any(self.poison in ids for ids in encodings):
             raise RuntimeError("poison")
         return self.tamper(np.stack([expected_logits(ids) for ids in encodings]))
 

@@ -2,7 +2,8 @@
 
 Everything but the engine is what `python -m sentiment serve --port 0` runs. On its standard
 input it takes `hold` and `release`, and on its standard output it says `held`, `released`,
-and `entered` when a batch stands at the closed gate.
+and `entered` when a batch stands at the closed gate. `hold tokenizer` and `release tokenizer`
+do the same to tokenisation, and to `count` it says how many texts the engine was given.
 """
 
 import sys
@@ -17,6 +18,7 @@ from sentiment.launcher import run
 from sentiment.logs import configure_logging
 from sentiment.metrics import Metrics
 from sentiment.settings import Settings
+from sentiment.tokenization import Tokenization
 from tests.doubles import GatedEngine
 
 
@@ -33,14 +35,39 @@ def say(word):
     print(word, flush=True)
 
 
+class HeldTokenization:
+    """A gate before the real tokenizer."""
+
+    def __init__(self):
+        self.open = threading.Event()
+        self.open.set()
+        encode = Tokenization._encode_chunk
+
+        def encode_behind_the_gate(tokenization, texts):
+            assert self.open.wait(timeout=30), "the test never opened the gate"
+            return encode(tokenization, texts)
+
+        Tokenization._encode_chunk = encode_behind_the_gate
+
+
 def obey(engine):
+    tokenization = HeldTokenization()
     for line in sys.stdin:
-        if line == "hold\n":
-            engine.hold()
-            say("held")
-        else:
-            engine.release()
-            say("released")
+        match line.strip():
+            case "hold":
+                engine.hold()
+                say("held")
+            case "release":
+                engine.release()
+                say("released")
+            case "hold tokenizer":
+                tokenization.open.clear()
+                say("held")
+            case "release tokenizer":
+                tokenization.open.set()
+                say("released")
+            case "count":
+                say(sum(map(len, engine.batches)))
 
 
 def main():

@@ -16,7 +16,8 @@ class Admission:
 
     Refused is a request with more than `max_backlog_s` of work ahead of it, or one that cannot
     end within its own deadline. Its own work does not count as ahead: an idle server takes
-    whatever fits the deadline.
+    whatever fits the deadline, and tries where it expects that not even one text would: only
+    what runs can correct a prediction that a slow spell has left behind.
     """
 
     def __init__(
@@ -31,6 +32,8 @@ class Admission:
         """Admit to `queue`, predicting by `cost`."""
         self.busy_until = 0.0
         """When what the engine has been given is predicted to end."""
+        self.planned_tokens = 0
+        """Taken from the queue to be run next, not yet given to the engine."""
         self._queue = queue
         self._cost = cost
         self._token_budget = token_budget
@@ -41,7 +44,7 @@ class Admission:
     @property
     def backlog_s(self) -> float:
         """Predicted seconds until everything that was admitted is done."""
-        return self._running_s() + self._seconds(self._queue.backlog.tokens)
+        return self._running_s() + self._seconds(self.planned_tokens + self._queue.backlog.tokens)
 
     def check(self, tokens: float = 1) -> None:
         """Return if a request of `tokens` does not find too much work ahead of it.
@@ -72,11 +75,12 @@ class Admission:
         self.check(tokens)
         if self._done_in_s(tokens) > timeout_s:
             count = self._count_that_fits(totals, timeout_s)
-            raise DeadlineExceeded(
-                f"cannot be answered within {timeout_s:g} s; "
-                f"of these {len(totals)} texts the first {count} could",
-                texts_that_fit=count,
-            )
+            if count or self.backlog_s:
+                raise DeadlineExceeded(
+                    f"cannot be answered within {timeout_s:g} s; "
+                    f"of these {len(totals)} texts the first {count} could",
+                    texts_that_fit=count,
+                )
         now = self._clock()
         entry = Entry(tokens=tokens, admitted_at=now, deadline_at=now + timeout_s)
         self._queue.reserve(entry)
@@ -97,7 +101,7 @@ class Admission:
 
     def _ahead_of(self, tokens: float) -> float:
         # However small the newcomer, every other entry has its turn before.
-        return self._queue.backlog.ahead_of(max(tokens, QUANTUM_TOKENS))
+        return self.planned_tokens + self._queue.backlog.ahead_of(max(tokens, QUANTUM_TOKENS))
 
     def _running_s(self) -> float:
         return max(0.0, self.busy_until - self._clock())

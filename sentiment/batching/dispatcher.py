@@ -116,6 +116,8 @@ class Dispatcher:
         """Let the worker end after what it has been given, and heed it no more."""
         self._worker.stop()
         self._jobs.clear()
+        self._planned.clear()
+        self._count_planned()
         self._admission.busy_until = 0.0
 
     def check(self, now: float) -> None:
@@ -151,15 +153,24 @@ class Dispatcher:
             self._failures_in_a_row = 0
             self._hand_over([self._proven], now, probe=True)
             return True
+        rows = self._next(now)
+        self._count_planned()
+        if rows:
+            self._hand_over(rows, now)
+        return bool(rows)
+
+    def _next(self, now: float) -> list[Row]:
+        """Return the next batch's texts, taking from the queue where nothing is planned."""
         while self._planned:
             if rows := self._queue.wanted(self._planned.popleft(), now=now):
-                self._hand_over(rows, now)
-                return True
+                return rows
         self._planned.extend(self._queue.take(self.token_budget, now=now))
-        if not self._planned:
-            return False
-        self._hand_over(self._planned.popleft(), now)
-        return True
+        return self._planned.popleft() if self._planned else []
+
+    def _count_planned(self) -> None:
+        self._admission.planned_tokens = sum(
+            len(entry.encodings[row]) for rows in self._planned for entry, row in rows
+        )
 
     def _hand_over(self, rows: Sequence[Row], now: float, *, probe: bool = False) -> None:
         """Lay out a batch and give it to the worker."""

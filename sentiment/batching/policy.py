@@ -131,4 +131,5 @@ def retry_after_s(backlog_s: float, *, max_backlog_s: float, jitter: float) -> f
 
 def restart_delay_s(failures: int) -> float:
     """Return the pause before an engine is replaced for the `failures`-th time in a row."""
-    return min(0.1 * 2.0 ** (failures - 1), MAX_RESTART_DELAY_S)
+    doublings = min(failures - 1, 30)  # days of failures would overflow a float
+    return min(0.1 * 2.0**doublings, MAX_RESTART_DELAY_S)

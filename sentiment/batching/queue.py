@@ -76,7 +76,8 @@ class EntryQueue:
     """Deficit round robin by tokens between entries, first come first served inside each.
 
     (Shreedhar & Varghese 1995.) Equal encodings are computed once: whoever comes while one waits
-    or runs shares its answer, and inherits its place if the first caller leaves.
+    or runs shares its answer. It waits among the turns of whoever has least before it, so that a
+    single text does not wait for the end of a large request that holds it too.
     """
 
     def __init__(self, *, pads: bool) -> None:
@@ -86,8 +87,8 @@ class EntryQueue:
         """Texts that wait for a batch of their own."""
         self._pads = pads
         self._ring: deque[Entry] = deque()
-        # For each encoding that waits or runs, who wants its answer. The first one's entry has
-        # it in `turns` until a batch takes it.
+        # For each encoding that waits or runs, who wants its answer. The first of them has it
+        # in `turns` until a batch takes it.
         self._claims: dict[bytes, list[Row]] = {}
 
     def reserve(self, entry: Entry) -> None:
@@ -101,20 +102,27 @@ class EntryQueue:
             How many of them share the answer of an equal one that waits or runs.
         """
         entry.keys = [ids.tobytes() for ids in entry.encodings]
-        tokens = 0
+        size = sum(map(len, entry.encodings))
+        shared = 0
+        given_up: dict[Entry, set[int]] = {}
         for row, key in enumerate(entry.keys):
             claims = self._claims.get(key)
             if claims is None:
                 self._claims[key] = [(entry, row)]
                 entry.turns.append(row)
-                tokens += len(entry.encodings[row])
-            else:
-                claims.append((entry, row))
+                continue
+            shared += 1
+            claims.append((entry, row))
+            holder, held = claims[0]
+            if holder.waiting_tokens > size and holder is not entry:
+                given_up.setdefault(holder, set()).add(held)
         self.texts += len(entry.turns)
-        self._set_waiting(entry, tokens)
+        self._set_waiting(entry, sum(len(entry.encodings[row]) for row in entry.turns))
         if entry.turns:
             self._join(entry)
-        return len(entry.keys) - len(entry.turns)
+        for holder, rows in given_up.items():
+            self._hand_on(holder, rows, to=entry)
+        return shared
 
     def take(self, token_budget: int, *, now: float) -> list[list[Row]]:
         """Take the texts of the next batch; for an engine that pads, of the next few.
@@ -184,13 +192,16 @@ class EntryQueue:
             own = []
             for index in range(start, stop):
                 row = rows[index][1]
-                for claimant, claimed in self._claims.pop(entry.keys[row]):
+                for claimant, claimed in self._claims[entry.keys[row]]:
                     if claimant is entry and claimed == row:
                         own.append(index)
                     else:
                         claimant.fill([claimed], logits[index : index + 1])
             if own:
                 entry.fill([rows[index][1] for index in own], logits[own])
+        # Last: if one answer cannot be delivered, everybody can still be told so.
+        for entry, row in rows:
+            del self._claims[entry.keys[row]]
 
     def fail(self, row: Row, error: Exception) -> None:
         """Fail everybody who waits for one text; the rest of their texts is not run."""
@@ -217,7 +228,7 @@ class EntryQueue:
             if row not in own:  # it runs, or somebody else has it in his turns
                 continue
             if others:
-                self._inherit(*others[0])
+                self._wait_for(claims, min(others, key=lambda claim: claim[0].waiting_tokens))
             else:
                 del self._claims[key]
 
@@ -236,11 +247,26 @@ class EntryQueue:
         entry.fail(DeadlineExceeded("the deadline passed in the queue"))
         self.remove(entry)
 
-    def _inherit(self, heir: Entry, row: int) -> None:
-        heir.turns.append(row)
+    def _hand_on(self, holder: Entry, rows: set[int], *, to: Entry) -> None:
+        """Have a smaller entry wait for those of `rows` that no batch has taken yet."""
+        rows &= set(holder.turns)
+        holder.turns = deque(row for row in holder.turns if row not in rows)
+        self.texts -= len(rows)
+        tokens = sum(len(holder.encodings[row]) for row in rows)
+        self._set_waiting(holder, holder.waiting_tokens - tokens)
+        for row in sorted(rows):
+            claims = self._claims[holder.keys[row]]
+            self._wait_for(claims, next(claim for claim in claims if claim[0] is to))
+
+    def _wait_for(self, claims: list[Row], heir: Row) -> None:
+        """Have one of an encoding's claims be the one that waits for it."""
+        claims.remove(heir)
+        claims.insert(0, heir)
+        entry, row = heir
+        entry.turns.append(row)
         self.texts += 1
-        self._set_waiting(heir, heir.waiting_tokens + len(heir.encodings[row]))
-        self._join(heir)
+        self._set_waiting(entry, entry.waiting_tokens + len(entry.encodings[row]))
+        self._join(entry)
 
     def _join(self, entry: Entry) -> None:
         if not entry.in_ring:

@@ -103,7 +103,8 @@ def test_sigterm_answers_everything_that_was_accepted(seed):
 def accepted_texts(server):
     """How many texts wait, stand ready or run, beside the four of the warm-up."""
     given, waiting = (
-        metric(server.operations, f"sentiment_{name}") for name in ("batch_texts_sum", "queue_texts")
+        metric(server.operations, f"sentiment_{name}")
+        for name in ("batch_texts_sum", "queue_texts")
     )
     return given + waiting - 4
 

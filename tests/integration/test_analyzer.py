@@ -183,6 +183,8 @@ async def test_a_caller_may_shorten_the_deadline_and_never_lengthen_it():
     async with opened as analyzer, engine.held():
         with pytest.raises(DeadlineExceeded, match=r"within 0\.05 s"):
             await analyzer.classify(["a"], timeout_s=0.05)
+        with pytest.raises(DeadlineExceeded, match=r"within 0 s"):
+            await analyzer.classify(["a"], timeout_s=0)
         with pytest.raises(DeadlineExceeded, match=r"within 0\.2 s"):
             await analyzer.classify(["b"], timeout_s=1000)
 

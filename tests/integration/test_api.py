@@ -1,26 +1,21 @@
 """HTTP over the real application with the bundled model."""
 
-import asyncio
 import gzip
 import json
 import logging
 import re
-import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 
 import pytest
 from openapi_spec_validator import validate
-from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from sentiment import Settings
-from sentiment.analyzer import Analyzer
 from sentiment.api.app import create_app
 from sentiment.api.openapi import error_classes, openapi_document
 from sentiment.api.routes import ROUTES, route_names
+from tests.application import metric
 from tests.contract import NEGATIVE, POSITIVE, problem
-from tests.doubles import GatedEngine
 from tests.texts import TEXTS, text_of
 
 
@@ -45,23 +40,6 @@ def still_answers(request):
 def labels(response):
     assert response.status_code == 200, response.text
     return [item["label"] for item in response.json()]
-
-
-def metric(client, name, /, **wanted):
-    """Return the sum of a metric's samples that bear the labels `wanted`."""
-    return sum(
-        sample.value
-        for family in text_string_to_metric_families(client.get("/metrics").text)
-        for sample in family.samples
-        if sample.name == name and wanted.items() <= sample.labels.items()
-    )
-
-
-def wait_for(condition):
-    """Ask until `condition` holds; every ask is a request, so this needs no sleep."""
-    give_up_at = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < give_up_at, "it never came"
 
 
 def test_an_array_of_objects_is_answered_in_its_order(client):
@@ -349,49 +327,6 @@ def test_swagger_ui_comes_from_this_server_alone(client):
     assert "http" not in client.get("/docs/docs.js").text
 
 
-@pytest.fixture
-def gated():
-    """The application around an engine that the test controls."""
-    engine = GatedEngine()
-
-    @asynccontextmanager
-    async def open_analyzer(settings, metrics):
-        async with Analyzer.open(settings, metrics, open_engine=lambda *_: engine) as analyzer:
-            yield analyzer
-
-    def start(**settings):
-        app = create_app(Settings(model="compact", **settings), open_analyzer=open_analyzer)
-        return engine, TestClient(app)
-
-    return start
-
-
-def test_single_texts_that_wait_together_share_one_batch(gated):
-    engine, client = gated()
-    with client, ThreadPoolExecutor(32) as clients:
-        batches, texts = (metric(client, f"sentiment_batch_texts_{x}") for x in ("count", "sum"))
-        engine.hold()
-        answers = [clients.submit(client.post, "/", json=["text"])]
-        client.portal.call(engine.entered)
-        answers += [clients.submit(client.post, "/", json=[f"text {i}"]) for i in range(31)]
-        wait_for(lambda: metric(client, "sentiment_queue_texts") >= 30)
-        engine.release()
-        assert all(answer.result().status_code == 200 for answer in answers)
-        # The first, one that stood ready beside it, and all the rest.
-        assert metric(client, "sentiment_batch_texts_count") - batches <= 3
-        assert metric(client, "sentiment_batch_texts_sum") - texts == 32
-
-
-def test_a_client_may_shorten_its_deadline(gated):
-    engine, client = gated()
-    with client:
-        engine.hold()
-        late = client.post("/", json=["a"], headers={"X-Timeout-Ms": "50"})
-        problem(late, 504, "deadline-exceeded")
-        engine.release()
-        assert client.post("/", json=["a"], headers={"X-Timeout-Ms": "9" * 30}).is_success
-
-
 def test_a_deadline_that_is_predicted_to_pass_is_refused_with_how_many_texts_would_fit(client):
     texts = [f"{text} {i}" for i, text in enumerate(TEXTS * 12)]
     response = client.post("/", json=texts, headers={"X-Timeout-Ms": "100"})
@@ -404,78 +339,3 @@ def test_a_deadline_that_is_predicted_to_pass_is_refused_with_how_many_texts_wou
 def test_an_impossible_deadline_is_refused(client, given):
     headers = {"X-Timeout-Ms": given.encode()}
     problem(client.post("/", json=["a"], headers=headers), 400, "bad-header")
-
-
-def test_a_failing_model_costs_its_batch_and_not_the_server(gated):
-    engine, client = gated()
-    with client:
-        engine.tamper = lambda logits: logits * float("nan")
-        problem(client.post("/", json=["a"]), 500, "inference-failed")
-        engine.tamper = lambda logits: logits
-        assert client.post("/", json=["a"]).status_code == 200
-        assert client.get("/livez").status_code == 200
-
-
-def test_a_request_that_outlasts_the_deadline_is_told_so(gated):
-    engine, client = gated(deadline_s=0.2)
-    with client:
-        engine.hold()
-        problem(client.post("/", json=["a"]), 504, "deadline-exceeded")
-        engine.release()
-        assert client.post("/", json=["a"]).status_code == 200
-
-
-def test_a_full_queue_is_refused_with_a_time_to_come_back(gated):
-    engine, client = gated(max_backlog_s=1e-9)
-    with client, ThreadPoolExecutor(3) as clients:
-        engine.hold()
-        calls = [clients.submit(client.post, "/", json=["a"])]
-        client.portal.call(engine.entered)
-        # One more may stand ready; then there is a queue.
-        calls += [clients.submit(client.post, "/", json=[text]) for text in "bc"]
-        wait_for(lambda: metric(client, "sentiment_backlog_seconds") > 0)
-        refused = client.post("/", json=["d"])
-        document = problem(refused, 429, "overloaded")
-        assert int(refused.headers["retry-after"]) >= 1
-        assert 500 <= document["retry_after_ms"] <= int(refused.headers["retry-after"]) * 1000
-        engine.release()
-        assert {call.result().status_code for call in calls} <= {200, 429}
-        assert calls[0].result().status_code == 200
-
-
-def test_probes_turn_red_when_the_batcher_dies(gated):
-    _, client = gated()
-    with client:
-        tasks = client.portal.call(_tasks_by_name)
-        client.portal.call(tasks["batcher"].cancel)
-        problem(client.get("/livez"), 503, "unavailable")
-        problem(client.get("/readyz"), 503, "unavailable")
-        problem(client.post("/", json=["a"]), 503, "unavailable")
-
-
-async def _tasks_by_name():
-    return {task.get_name(): task for task in asyncio.all_tasks()}
-
-
-def test_a_defect_of_ours_is_a_problem_without_details(gated, monkeypatch):
-    _, client = gated()
-    with client:
-
-        def broken(*_):
-            raise RuntimeError("secret of the implementation")
-
-        monkeypatch.setattr("sentiment.api.routes.render_predictions", broken)
-        response = client.post("/", json=["a"])
-        problem(response, 500, "internal")
-        assert "secret" not in response.text
-
-
-def test_a_cancelled_future_of_ours_is_a_defect_and_no_drain(gated, monkeypatch):
-    _, client = gated()
-    with client:
-
-        def broken(*_):
-            raise asyncio.CancelledError
-
-        monkeypatch.setattr("sentiment.api.routes.render_predictions", broken)
-        problem(client.post("/", json=["a"]), 500, "internal")

@@ -11,7 +11,6 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from sentiment.engines import open_engine
-from sentiment.engines.devices import memory_errors
 from sentiment.errors import ModelError
 from sentiment.models import COMPACT_FOLDER, read_model
 from sentiment.predictions import softmax
@@ -244,6 +243,28 @@ def test_the_packed_engine_refuses_what_it_would_compute_wrongly(folder, change,
         opened(folder, "packed")
 
 
+@pytest.mark.parametrize("engine", ["packed", "padded"])
+def test_memory_that_runs_out_is_told_apart_from_other_failures(folder, engine, monkeypatch):
+    failing = opened(folder, engine)
+
+    def run_out_on_a_gpu(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def fail(*_, **__):
+        raise RuntimeError("a shape is wrong")
+
+    for forward, expected in (
+        (run_out_on_a_gpu, MemoryError),
+        (lambda *_, **__: torch.empty(10**15), MemoryError),
+        (fail, RuntimeError),
+    ):
+        monkeypatch.setattr(failing.model, "forward", forward)
+        with pytest.raises(expected):
+            infer(failing, [np.arange(1000, 1020)])
+    monkeypatch.undo()
+    assert infer(failing, [np.arange(1000, 1020)]).shape == (1, 3)
+
+
 def test_layer_norms_may_bear_their_tensorflow_names(folder, finbert_folder):
     weights = {
         name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
@@ -256,12 +277,3 @@ def test_layer_norms_may_bear_their_tensorflow_names(folder, finbert_folder):
     renamed, original = opened(folder, "packed"), opened(finbert_folder, "packed")
     difference = infer(renamed, encodings) - infer(original, encodings)
     assert np.abs(difference).max() <= TOLERANCE
-
-
-def test_memory_that_runs_out_is_told_from_other_failures():
-    with pytest.raises(MemoryError), memory_errors():
-        torch.zeros(2**52)
-    with pytest.raises(MemoryError), memory_errors():
-        raise torch.OutOfMemoryError
-    with pytest.raises(RuntimeError, match="size"), memory_errors():
-        torch.zeros(2) + torch.zeros(3)

@@ -1,12 +1,14 @@
 """The batcher around a real thread: what it promises to each caller."""
 
 import asyncio
+import gc
 import threading
 
 import numpy as np
 import pytest
 
 from sentiment.batching.batcher import Batcher
+from sentiment.batching.worker import Outcome
 from sentiment.engines.batches import PaddedBatch
 from sentiment.errors import InferenceFailed, Unavailable, WorkerDown
 from sentiment.metrics import Metrics
@@ -165,6 +167,61 @@ async def test_a_caller_who_leaves_during_the_batch_harms_nobody(batcher, engine
     assert answer.logits.tolist() == [expected_logits(encoding(2)).tolist()]
 
 
+async def test_a_failure_that_meets_a_caller_who_just_left_is_no_reason_to_complain(
+    engine, metrics
+):
+    complaints = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    async with open_batcher(engine, metrics) as batcher:
+        with batcher.admit(np.array([1.0]), timeout_s=1000) as entry:
+            waiting = asyncio.ensure_future(batcher.submit(entry, [encoding(1)]))
+            entry.fail(InferenceFailed("poison"))
+            waiting.cancel()
+            await asyncio.wait([waiting])
+    del entry, waiting
+    gc.collect()
+    assert complaints == []
+
+
+async def test_a_request_begins_with_the_first_of_its_batches(batcher, engine, metrics):
+    answer = await submit(batcher, *(encoding(*range(i, i + 60)) for i in range(5)))
+    assert metric(metrics, "batch_texts_count") == 5
+    assert metric(metrics, "queue_seconds_count") == 1
+    assert answer.infer_s >= metric(metrics, "infer_seconds_sum")
+
+
+async def test_what_the_thread_skipped_runs_if_somebody_wants_it_after_all(engine, metrics):
+    jobs, finishers = [], []
+
+    class Worker:
+        def __init__(self, engine, finished, died):
+            finishers.append(finished)
+
+        def start(self, job):
+            jobs.append(job)
+
+        def stop(self):
+            pass
+
+    def coalesced():
+        metric(metrics, "queue_texts")  # looks at the arrivals
+        return metric(metrics, "coalesced_total")
+
+    async with open_batcher(engine, metrics, open_worker=Worker) as batcher:
+        leaving = asyncio.create_task(submit(batcher, encoding(1)))
+        await until(lambda: jobs)
+        leaving.cancel()
+        await until(leaving.done)
+        skipped = jobs.pop()
+        assert not skipped.wanted()
+        coming = asyncio.create_task(submit(batcher, encoding(1)))
+        await until(lambda: coalesced() == 1)
+        finishers[0](skipped, Outcome(None, 0.0))
+        await until(lambda: jobs)
+        finishers[0](jobs[0], Outcome(engine.infer(jobs[0].batch), 0.01))
+        assert (await coming).logits.tolist() == [expected_logits(encoding(1)).tolist()]
+
+
 async def test_closing_answers_what_was_accepted_and_refuses_what_comes(engine, metrics):
     batcher = open_batcher(engine, metrics)
     async with engine.held(), batcher:
@@ -266,6 +323,37 @@ async def test_a_thread_that_hangs_is_given_up_and_its_late_answer_reaches_nobod
         answer = await submit(batcher, encoding(2))
         assert answer.logits.tolist() == [expected_logits(encoding(2)).tolist()]
         assert fresh.batches == [[(2,)]]
+
+
+async def test_a_late_answer_is_not_taken_for_that_of_the_engine_that_serves(metrics):
+    hung, fresh = GatedEngine(), GatedEngine()
+    threads = set(threading.enumerate())
+    async with open_batcher(hung, metrics, reopen=lambda: fresh, engine_timeout_s=0.05) as batcher:
+        (thread,) = set(threading.enumerate()) - threads
+        hung.hold()
+        with pytest.raises(WorkerDown):
+            await submit(batcher, encoding(1))
+        await until(lambda: batcher.running)
+        batcher._dispatcher._timeout_s = 30
+        async with fresh.held():
+            again = asyncio.create_task(submit(batcher, encoding(1)))
+            await fresh.entered()
+            hung.release()
+            await asyncio.to_thread(thread.join)
+            await asyncio.sleep(0)
+            assert not again.done()
+        await again
+        await submit(batcher, encoding(2))
+    assert metric(metrics, "worker_restarts_total") == 1
+
+
+async def test_an_answer_that_cannot_be_delivered_leaves_nobody_waiting(batcher, engine):
+    engine.tamper = lambda logits: logits[:, : 4 - len(engine.batches)]  # fewer from the second on
+    texts = [encoding(*range(index, index + 60)) for index in range(3)]
+    sharing = asyncio.create_task(submit(batcher, texts[2]))
+    for caller in (submit(batcher, *texts), sharing):
+        with pytest.raises(WorkerDown):
+            await caller
 
 
 async def test_threads_end_with_the_batcher(engine, metrics):

@@ -143,6 +143,10 @@ class Machine(RuleBasedStateMachine):
             assert queue.texts >= 0
             assert queue.backlog.tokens >= 0
             assert sum(len(entry.turns) for entry in queue._ring) == queue.texts
+            for entry in queue._ring:
+                waiting = [entry.encodings[row] for row in entry.turns]
+                assert sum(map(len, waiting)) == entry.waiting_tokens
+                assert all(queue._claims[ids.tobytes()][0][0] is entry for ids in waiting)
 
     def teardown(self):
         if not hasattr(self, "runner"):
@@ -165,6 +169,7 @@ class Machine(RuleBasedStateMachine):
         assert not queue._claims or self.batcher._dispatcher is not None
         await self.batcher.__aexit__(None, None, None)
         assert not queue._claims
+        assert self.batcher._admission.backlog_s == 0
         assert len(asyncio.all_tasks()) == 1
 
 

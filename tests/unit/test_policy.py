@@ -125,3 +125,7 @@ def test_restarts_are_soon_at_first_and_never_rarer_than_twice_a_minute():
     assert delays[0] <= 0.2
     assert delays == sorted(delays)
     assert delays[-1] == MAX_RESTART_DELAY_S == 30
+
+
+def test_an_engine_that_was_lost_for_days_is_still_opened_twice_a_minute():
+    assert restart_delay_s(100_000) == MAX_RESTART_DELAY_S

@@ -185,6 +185,40 @@ async def test_who_shared_a_text_inherits_it_when_the_first_caller_leaves(waitin
     assert got(third) == wanted(third)
 
 
+async def test_the_smaller_entry_waits_for_what_a_larger_one_wants_too(waiting):
+    large = waiting.entry(*[32] * 100)
+    small = waiting.equal(large.encodings[-2:])
+    assert waiting.queue.texts == 100
+    assert (large.waiting_tokens, small.waiting_tokens) == (98 * 32, 64)
+    (rows,) = waiting.take(1024)
+    assert {(small, 0), (small, 1)} < set(rows)
+    waiting.answer(rows)
+    assert got(small) == wanted(small)
+    while batches := waiting.take(1024):
+        waiting.answer(batches[0])
+    assert got(large) == wanted(large)
+    assert waiting.queue.backlog.tokens == 0
+
+
+async def test_what_a_smaller_entry_had_taken_over_comes_back_when_it_leaves(waiting):
+    large = waiting.entry(*[32] * 10)
+    small = waiting.equal(large.encodings[-2:])
+    waiting.queue.remove(small)
+    assert (waiting.queue.texts, large.waiting_tokens) == (10, 320)
+    assert waiting.take(1024) == [[(large, row) for row in range(10)]]
+
+
+async def test_what_a_batch_has_taken_is_not_taken_over(waiting):
+    large = waiting.entry(*[32] * 100)
+    (rows,) = waiting.take(64)
+    small = waiting.equal(large.encodings[:3])
+    assert list(small.turns) == [2]
+    waiting.answer(rows)
+    assert not small.future.done()
+    waiting.answer(waiting.take(1024)[0])
+    assert got(small) == wanted(small)
+
+
 async def test_a_text_twice_in_a_request_leaves_with_it(waiting):
     entry = waiting.entry(5)
     twice = waiting.equal([np.full(3, 99)] * 2)
@@ -204,14 +238,31 @@ async def test_who_shared_a_running_text_is_answered_though_the_first_caller_lef
 
 
 async def test_a_text_that_fails_fails_everybody_who_waits_for_it_and_nobody_else(waiting):
-    first = waiting.entry(5, 6)
-    second, other = waiting.equal(first.encodings[:1]), waiting.entry(7)
+    first = waiting.entry(5, 6, 4)
+    second = waiting.equal([first.encodings[0], np.full(9, 99), np.full(9, 98)])
+    other = waiting.entry(7)
     (rows,) = waiting.take(5)
     assert rows == [(first, 0)]
     waiting.queue.fail(rows[0], InferenceFailed("poison"))
     for entry in (first, second):
         assert isinstance(entry.future.exception(), InferenceFailed)
     assert waiting.take(100) == [[(other, 0)]]  # the rest of the failed entry is not run
+
+
+async def test_of_what_was_taken_nothing_runs_for_a_request_that_has_failed(waiting):
+    failing, other = waiting.entry(5, 6), waiting.entry(7)
+    (rows,) = waiting.take(100)
+    waiting.queue.fail(rows[0], InferenceFailed("poison"))
+    assert waiting.queue.wanted(rows[1:], now=0) == [(other, 0)]
+    assert isinstance(failing.future.exception(), InferenceFailed)
+
+
+async def test_an_answer_may_meet_a_caller_who_left_just_now(waiting):
+    leaving, staying = waiting.entry(5), waiting.entry(6)
+    (rows,) = waiting.take(100)
+    leaving.future.cancel()
+    waiting.answer(rows)
+    assert got(staying) == wanted(staying)
 
 
 async def test_of_what_was_taken_only_what_somebody_still_wants_is_run(waiting):

@@ -228,6 +228,65 @@ async def test_equal_texts_in_flight_share_a_pass():
         assert bench.metric("coalesced_total") == 49
 
 
+@virtually
+async def test_a_text_that_a_large_request_has_at_its_end_is_not_held_up_by_it():
+    async with Bench(max_backlog_s=1000) as bench:
+        await bench.learn()
+        texts = bench.texts(4096)
+        large = bench.spawn(*texts)
+        await asyncio.sleep(1)
+        for wanted in (texts[-1], texts[-2]):
+            assert await bench.call(wanted) <= 2 * FULL_BATCH_S + 0.01
+        await large
+        assert sum(batch.count(tuple(texts[-1])) for batch in bench.engine.batches) == 1
+
+
+@virtually
+async def test_a_text_that_was_inherited_goes_to_whom_it_holds_up_least():
+    async with Bench(max_backlog_s=1000) as bench:
+        await bench.learn()
+        busy = bench.spawn(*bench.texts(64))
+        await asyncio.sleep(0.001)
+        text = bench.text()
+        leaving = bench.spawn(text)
+        await asyncio.sleep(0)
+        large = bench.spawn(*bench.texts(4095), text)
+        await asyncio.sleep(0)
+        small = bench.spawn(text)
+        await asyncio.sleep(0.001)
+        assert bench.metric("queue_texts") > 4095  # all of them have arrived
+        leaving.cancel()
+        assert await small <= 4 * FULL_BATCH_S
+        large.cancel()
+        await busy
+
+
+@virtually
+async def test_what_was_taken_to_be_sorted_still_counts_as_backlog():
+    async with Bench(VirtualEngine(batch_type=PaddedBatch)) as bench:
+        await bench.learn()
+        call = bench.spawn(*bench.texts(32 * 8))
+        await asyncio.sleep(0.001)
+        assert bench.metric("queue_tokens") == 4 * BUDGET
+        assert bench.metric("backlog_seconds") == pytest.approx(8 * FULL_BATCH_S, rel=0.05)
+        await call
+        assert bench.metric("backlog_seconds") == 0
+
+
+@virtually
+async def test_a_slow_spell_does_not_refuse_short_deadlines_for_ever():
+    async with Bench() as bench:
+        bench.engine.base_s = 3
+        for _ in range(20):
+            await bench.call(bench.text())
+        bench.engine.base_s = 0.02
+        outcomes = [
+            await asyncio.gather(bench.call(bench.text(), timeout_s=1), return_exceptions=True)
+            for _ in range(20)
+        ]
+        assert isinstance(outcomes[-1][0], float)
+
+
 @pytest.mark.parametrize("place", [0, 1, 15, 16, 30, 31])
 @virtually
 async def test_one_poisonous_text_of_thirty_two_is_found_in_eleven_passes(place):
@@ -289,12 +348,26 @@ async def test_an_engine_that_hangs_is_noticed_at_its_limit_and_replaced():
 
 
 @virtually
+async def test_a_hang_is_noticed_at_its_limit_though_nothing_else_comes():
+    async with Bench(engine_timeout_s=5) as bench:
+        await bench.learn()
+        bench.engine.hangs = True
+        began_at = bench.now()
+        with pytest.raises(WorkerDown):
+            await bench.call(bench.text(), timeout_s=100)
+        assert bench.now() - began_at == pytest.approx(5)
+        bench.engine.hangs = False
+
+
+@virtually
 async def test_an_engine_that_dies_is_noticed_at_once_and_replaced():
     async with Bench() as bench:
         bench.engine.dies = True
+        began_at = bench.now()
         outcomes = await asyncio.gather(
             *(bench.call(bench.text()) for _ in range(40)), return_exceptions=True
         )
+        assert bench.now() - began_at <= 2 * FULL_BATCH_S
         assert all(isinstance(outcome, WorkerDown) for outcome in outcomes)
         await asyncio.sleep(1)
         await bench.call(bench.text())

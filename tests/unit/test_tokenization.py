@@ -1,10 +1,12 @@
 import asyncio
 import json
+import threading
 
 import pytest
 
 from sentiment.errors import ModelError
 from sentiment.tokenization import CHUNK_TEXTS, Tokenization, load_tokenizer
+from tests.doubles import until
 
 VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "economy", "grew", "##s", ".", "$"]
 CLS, SEP, UNK = VOCAB.index("[CLS]"), VOCAB.index("[SEP]"), VOCAB.index("[UNK]")
@@ -77,6 +79,49 @@ async def test_the_loop_turns_while_texts_are_tokenised(folder):
             await asyncio.sleep(0)
             turns += 1
         assert turns > 10
+
+
+class Begun:
+    """Records the chunks that threads begin, and holds them until `go` is set."""
+
+    def __init__(self, monkeypatch):
+        self.first_texts = []
+        self.go = threading.Event()
+        encode = Tokenization._encode_chunk
+
+        def held(tokenization, texts):
+            self.first_texts.append(texts[0])
+            assert self.go.wait(timeout=30)
+            return encode(tokenization, texts)
+
+        monkeypatch.setattr(Tokenization, "_encode_chunk", held)
+
+
+async def test_a_single_text_does_not_wait_for_the_end_of_a_large_request(folder, monkeypatch):
+    begun = Begun(monkeypatch)
+    with tokenization(folder, threads=1) as opened:
+        large = asyncio.create_task(opened.encode(["the"] * 10 * CHUNK_TEXTS))
+        await until(lambda: begun.first_texts == ["the"])
+        single = asyncio.create_task(opened.encode(["grew"]))
+        await asyncio.sleep(0)
+        begun.go.set()
+        await asyncio.gather(large, single)
+    assert begun.first_texts.index("grew") == 1
+
+
+async def test_of_a_request_that_was_cancelled_no_more_chunks_begin(folder, monkeypatch):
+    begun = Begun(monkeypatch)
+    with tokenization(folder, threads=2) as opened:
+        first = asyncio.create_task(opened.encode(["the"] * 2 * CHUNK_TEXTS))
+        await until(lambda: len(begun.first_texts) == 2)
+        abandoned = asyncio.create_task(opened.encode(["economy"] * 10 * CHUNK_TEXTS))
+        await asyncio.sleep(0)
+        abandoned.cancel()
+        await until(abandoned.done)
+        begun.go.set()
+        assert len((await first).ids) == 2 * CHUNK_TEXTS
+        assert len((await opened.encode(["grew"])).ids) == 1
+    assert begun.first_texts == ["the", "the", "grew"]
 
 
 async def test_no_texts_make_no_encodings(folder):

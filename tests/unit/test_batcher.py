@@ -350,10 +350,8 @@ async def test_a_late_answer_is_not_taken_for_that_of_the_engine_that_serves(met
 async def test_an_answer_that_cannot_be_delivered_leaves_nobody_waiting(batcher, engine):
     engine.tamper = lambda logits: logits[:, : 4 - len(engine.batches)]  # fewer from the second on
     texts = [encoding(*range(index, index + 60)) for index in range(3)]
-    sharing = asyncio.create_task(submit(batcher, texts[2]))
-    for caller in (submit(batcher, *texts), sharing):
-        with pytest.raises(WorkerDown):
-            await caller
+    with pytest.raises(WorkerDown):
+        await submit(batcher, *texts)
 
 
 async def test_threads_end_with_the_batcher(engine, metrics):

@@ -158,6 +158,20 @@ async def test_a_cancelled_submission_never_reaches_the_engine(batcher, engine, 
     assert engine.batches == [[(1,)], [(3,)]]
 
 
+async def test_who_leaves_before_the_loop_has_looked_never_reaches_the_engine(batcher, engine):
+    async with engine.held():
+        busy = asyncio.create_task(submit(batcher, encoding(1)))
+        await engine.entered()
+        abandoned = asyncio.create_task(submit(batcher, encoding(2)))
+        await until(lambda: batcher._arrivals.qsize() == 1)
+        abandoned.cancel()
+        await until(abandoned.done)
+        assert batcher._arrivals.qsize() == 1
+    await busy
+    await submit(batcher, encoding(3))
+    assert engine.batches == [[(1,)], [(3,)]]
+
+
 async def test_a_caller_who_leaves_during_the_batch_harms_nobody(batcher, engine):
     async with engine.held():
         leaving = asyncio.create_task(submit(batcher, encoding(1)))

@@ -1,14 +1,15 @@
 """Breaks the scheduler and its neighbours on purpose, one line at a time: do the tests notice?
 
 `python -m tests.mutants` applies each mutant of the table below to a copy of the repository,
-runs the test files named beside it, and prints which test noticed, as a Markdown table. It ends
-with 1 if a mutant survived, or if a line that is to be broken is no longer there. Arguments
-select mutants by a part of their name or file.
+runs the tests named beside it, and prints which of them noticed, as a Markdown table. It ends
+with 1 if a mutant survived, if a line that is to be broken is no longer there, or if those tests
+fail without any mutant. Arguments select mutants by a part of their name or file.
 """
 
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from typing import NamedTuple
 
 from tests.conftest import REPOSITORY
 
-TIMEOUT_S = 45
+TIMEOUT_S = 60
 """A mutant whose tests take longer has made something wait for ever: that is noticed, too."""
 
 JOBS = 2
@@ -39,6 +40,8 @@ LEDGER = "integration/test_ledger.py"
 OVERLOAD = "integration/test_overload.py"
 HANG_UPS = "e2e/test_hang_ups.py"
 LIFECYCLE = "e2e/test_lifecycle.py"
+UNANSWERED = f"{LIFECYCLE}::test_what_is_unanswered_when_the_drain_is_over_gets_503"
+POLLED = f"{LIFECYCLE}::test_a_drain_may_wait_for_a_load_balancer_that_polls"
 
 
 class Mutant(NamedTuple):
@@ -186,7 +189,7 @@ MUTANTS = [
          "        except Exception as error:\n            result",
          "        except ZeroDivisionError as error:\n            result", BATCHER),
         ("a hung thread keeps the process alive", "batching/worker.py",
-         "daemon=True", "daemon=False", LIFECYCLE),
+         "daemon=True", "daemon=False", UNANSWERED),
         # analyzer
         ("a client lengthens the deadline", "analyzer.py",
          "timeout_s = min(math.inf if timeout_s is None else timeout_s, self._deadline_s)",
@@ -241,7 +244,7 @@ MUTANTS = [
         ("a dead batcher looks alive", "api/routes.py",
          "if not _analyzer(request).running:", "if False:", FAULTS),
         ("a draining server looks ready", "api/routes.py",
-         "if request.state.lifecycle.draining:", "if False:", LIFECYCLE),
+         "if request.state.lifecycle.draining:", "if False:", POLLED),
         ("truncation is not said", "api/routes.py",
          "if truncated := predictions.truncated_count:", "if truncated := 0:", API),
     ]
@@ -259,6 +262,9 @@ def main(wanted: list[str]) -> int:
         copies: SimpleQueue[Path] = SimpleQueue()
         for job in range(JOBS):
             copies.put(copy_repository(Path(folder) / str(job)))
+        targets = {mutant.tests for mutant in chosen}
+        if failures := list(filter(None, jobs.map(lambda each: unbroken(each, copies), targets))):
+            sys.exit(f"fails though nothing is broken: {failures}")
         print("| Mutant | File | Noticed by |\n|---|---|---|", flush=True)
         all_noticed = jobs.map(lambda mutant: noticed_by(mutant, copies), chosen)
         for mutant, noticed in zip(chosen, all_noticed, strict=True):
@@ -281,7 +287,7 @@ def copy_repository(to: Path) -> Path:
 
 
 def noticed_by(mutant: Mutant, copies: SimpleQueue[Path]) -> str | None:
-    """Return the first test that fails on `mutant` in one of `copies`, `None` if none does."""
+    """Return the first test that fails on `mutant` in one of `copies`; `None` if none does."""
     copy = copies.get()
     path = copy / "sentiment" / mutant.file
     original = path.read_text()
@@ -289,26 +295,42 @@ def noticed_by(mutant: Mutant, copies: SimpleQueue[Path]) -> str | None:
         raise LookupError(f"{mutant.file}: not there, or more than once: {mutant.line.strip()}")
     path.write_text(original.replace(mutant.line, mutant.broken))
     try:
-        run = subprocess.run(
-            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider",
-             f"tests/{mutant.tests}"],
-            cwd=copy,
-            # Two mutants of one second and one size would share their bytecode.
-            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return f"{mutant.tests}, which never ends"
+        return failing(mutant.tests, copy)
     finally:
         path.write_text(original)
         copies.put(copy)
-    if run.returncode == 0:
+
+
+def unbroken(tests: str, copies: SimpleQueue[Path]) -> str | None:
+    copy = copies.get()
+    try:
+        return failing(tests, copy)
+    finally:
+        copies.put(copy)
+
+
+def failing(tests: str, copy: Path) -> str | None:
+    """Return the first of `tests` that fails in `copy`; `None` if all pass."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", f"tests/{tests}"],
+        cwd=copy,
+        # Two mutants of one second and one size would share their bytecode.
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # with the servers that it had started
+        process.communicate()
+        return f"{tests}, which never ends"
+    if process.returncode == 0:
         return None
-    found = re.search(r"^(?:FAILED|ERROR) tests/(\S+)", run.stdout, re.MULTILINE)
-    return found[1] if found else f"{mutant.tests}, which ends with {run.returncode}"
+    found = re.search(r"^(?:FAILED|ERROR) tests/(.+?)(?: - |$)", output, re.MULTILINE)
+    return found[1] if found else f"{tests}, which ends with {process.returncode}"
 
 
 if __name__ == "__main__":

@@ -81,7 +81,8 @@ async def test_a_closed_analyzer_refuses():
 
 
 async def test_closing_waits_for_callers_whose_texts_are_still_being_tokenised():
-    opened = Analyzer.open(COMPACT)
+    # On a busy machine the fourth call would have too much before it.
+    opened = Analyzer.open(COMPACT.model_copy(update={"max_backlog_s": 1000.0}))
     analyzer = await opened.__aenter__()
     calls = [
         asyncio.create_task(
@@ -155,6 +156,7 @@ async def test_a_text_that_comes_again_is_answered_from_the_cache():
     settings = Settings(model="compact", cache_texts=2)
     async with Analyzer.open(settings, open_engine=lambda *_: engine) as analyzer:
         first = await analyzer.classify(["up", text_of(600)])
+        assert first.truncated.tolist() == [False, True]
         passes = len(engine.batches)
         again = await analyzer.classify([text_of(600), "up", "up"])
         assert len(engine.batches) == passes
@@ -164,6 +166,17 @@ async def test_a_text_that_comes_again_is_answered_from_the_cache():
         assert len(engine.batches) == passes + 1
         assert mixed.probabilities[0].tolist() == first.probabilities[0].tolist()
         assert analyzer._metrics.registry.get_sample_value("sentiment_cache_hits_total") == 4
+
+
+async def test_what_was_cut_teaches_nothing_of_how_many_tokens_texts_have(analyzer):
+    def guess():
+        return analyzer._estimate.lengths(np.array([90.0]))[0]
+
+    before = guess()
+    await analyzer.classify([text_of(3000)])
+    assert guess() == before
+    await analyzer.classify(["央行下调存款准备金率" * 20])  # a token for each character
+    assert guess() > before
 
 
 async def test_without_a_cache_every_text_is_computed():

@@ -158,6 +158,20 @@ async def test_a_cancelled_submission_never_reaches_the_engine(batcher, engine, 
     assert engine.batches == [[(1,)], [(3,)]]
 
 
+async def test_who_leaves_before_the_loop_has_looked_never_reaches_the_engine(batcher, engine):
+    async with engine.held():
+        busy = asyncio.create_task(submit(batcher, encoding(1)))
+        await engine.entered()
+        abandoned = asyncio.create_task(submit(batcher, encoding(2)))
+        await until(lambda: batcher._arrivals.qsize() == 1)
+        abandoned.cancel()
+        await until(abandoned.done)
+        assert batcher._arrivals.qsize() == 1
+    await busy
+    await submit(batcher, encoding(3))
+    assert engine.batches == [[(1,)], [(3,)]]
+
+
 async def test_a_caller_who_leaves_during_the_batch_harms_nobody(batcher, engine):
     async with engine.held():
         leaving = asyncio.create_task(submit(batcher, encoding(1)))
@@ -350,10 +364,8 @@ async def test_a_late_answer_is_not_taken_for_that_of_the_engine_that_serves(met
 async def test_an_answer_that_cannot_be_delivered_leaves_nobody_waiting(batcher, engine):
     engine.tamper = lambda logits: logits[:, : 4 - len(engine.batches)]  # fewer from the second on
     texts = [encoding(*range(index, index + 60)) for index in range(3)]
-    sharing = asyncio.create_task(submit(batcher, texts[2]))
-    for caller in (submit(batcher, *texts), sharing):
-        with pytest.raises(WorkerDown):
-            await caller
+    with pytest.raises(WorkerDown):
+        await submit(batcher, *texts)
 
 
 async def test_threads_end_with_the_batcher(engine, metrics):

@@ -265,6 +265,16 @@ async def test_an_answer_may_meet_a_caller_who_left_just_now(waiting):
     assert got(staying) == wanted(staying)
 
 
+async def test_if_one_answer_cannot_be_delivered_everybody_can_still_be_told(waiting):
+    first, other = waiting.entry(5, 6), waiting.entry(7)
+    waiting.answer(waiting.take(5)[0])
+    (rows,) = waiting.take(100)
+    assert len(rows) == 2
+    with pytest.raises(ValueError, match=r"shape mismatch|broadcast"):
+        waiting.queue.answer(rows, logits_of(rows)[:, :2])
+    assert set(waiting.queue.remove_all()) == {first, other}
+
+
 async def test_of_what_was_taken_only_what_somebody_still_wants_is_run(waiting):
     leaving, staying = waiting.entry(5), waiting.entry(6)
     expiring = waiting.entry(7, deadline_at=3)

@@ -118,6 +118,7 @@ async def test_of_a_request_that_was_cancelled_no_more_chunks_begin(folder, monk
         await asyncio.sleep(0)
         abandoned.cancel()
         await until(abandoned.done)
+        await asyncio.sleep(0)  # the pool is told one turn later
         begun.go.set()
         assert len((await first).ids) == 2 * CHUNK_TEXTS
         assert len((await opened.encode(["grew"])).ids) == 1

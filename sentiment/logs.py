@@ -2,23 +2,44 @@
 
 Exceptions are written as type and stack. Their messages are left out unless they are our
 own, because a library's message may quote what it was given.
+
+A line costs a few microseconds, because an overloaded server writes one for each request that it
+refuses, and never waits: whoever reads them may be stuck, and the event loop must not be.
 """
 
+import contextlib
+import fcntl
+import io
 import logging
+import os
+import select
+import sys
 import traceback
+from datetime import UTC, datetime
 from types import TracebackType
+from typing import TextIO
 
-from pythonjsonlogger.core import RESERVED_ATTRS
-from pythonjsonlogger.orjson import OrjsonFormatter
+import orjson
 
 from sentiment.errors import SentimentError
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
+STANDARD_FIELDS = frozenset(
+    {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
+)
+"""What every record has, and what uvicorn adds for terminals; the rest is `extra`."""
+
+PIPE_BYTES = 2**20
+"""What a pipe to the reader of the logs holds, where the kernel allows it; 64 KiB is usual."""
+
+SLICE_BYTES = 4096
+"""A pipe that says it can be written to takes this much without waiting (POSIX: PIPE_BUF)."""
+
 
 def configure_logging(level: str) -> None:
     """Send this package's and uvicorn's lines of at least `level` to standard error."""
-    handler = logging.StreamHandler()
+    handler = DroppingHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     for name in ("sentiment", "uvicorn", "uvicorn.error"):
         logger = logging.getLogger(name)
@@ -31,17 +52,77 @@ def configure_logging(level: str) -> None:
     logging.getLogger("uvicorn.access").disabled = True
 
 
-class JsonFormatter(OrjsonFormatter):
+class DroppingHandler(logging.Handler):
+    """Writes whole lines to a stream, and drops those for which it would have to wait.
+
+    How many were dropped is the first thing that is written when there is room again.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        """Write to the file behind `stream`, or to `stream` itself if there is none."""
+        super().__init__()
+        self._stream = stream
+        self._dropped = 0
+        self._torn = False  # half a line was written, and there was no room for the rest
+        self._descriptor: int | None = None
+        with contextlib.suppress(io.UnsupportedOperation, AttributeError):
+            self._descriptor = stream.fileno()
+            self._poll = select.poll()
+            self._poll.register(self._descriptor, select.POLLOUT)
+            with contextlib.suppress(OSError, AttributeError):  # no pipe, or not Linux
+                fcntl.fcntl(self._descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record) + "\n"
+        except Exception:
+            self.handleError(record)
+            return
+        if self._descriptor is None:
+            self._stream.write(line)
+            return
+        if self._dropped and self._writable():
+            notice = logging.makeLogRecord(
+                {"name": __name__, "levelname": "WARNING", "msg": "log lines were dropped"}
+            )
+            notice.lines = self._dropped
+            self._dropped = 0
+            self._write(self._descriptor, self.format(notice) + "\n")
+        self._write(self._descriptor, line)
+
+    def _write(self, descriptor: int, line: str) -> None:
+        data = ("\n" + line if self._torn else line).encode("utf-8", "replace")
+        for start in range(0, len(data), SLICE_BYTES):
+            try:
+                if not self._writable():
+                    raise BlockingIOError
+                os.write(descriptor, data[start : start + SLICE_BYTES])
+            except OSError:  # no room, a full disk, or nobody reads any more
+                self._dropped += 1
+                self._torn = self._torn or start > 0
+                return
+        self._torn = False
+
+    def _writable(self) -> bool:
+        return bool(self._poll.poll(0))
+
+
+class JsonFormatter(logging.Formatter):
     """Time, level, logger and message, then whatever `extra` holds."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "{levelname}{name}{message}",
-            style="{",
-            timestamp="time",
-            reserved_attrs=[*RESERVED_ATTRS, "color_message"],  # uvicorn's, for terminals
-            rename_fields={"levelname": "level", "name": "logger", "exc_info": "exception"},
-        )
+    def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, object] = {
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        for name, value in vars(record).items():
+            if name not in STANDARD_FIELDS:
+                fields[name] = value
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        fields["time"] = datetime.fromtimestamp(record.created, UTC)
+        return orjson.dumps(fields, default=str).decode()
 
     def formatException(self, ei: ExcInfo) -> str:
         """Return stack and type of an exception and of its causes, outermost last."""

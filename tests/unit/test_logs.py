@@ -1,10 +1,12 @@
+import fcntl
 import json
 import logging
+import os
 
 import pytest
 
 from sentiment.errors import InferenceFailed
-from sentiment.logs import JsonFormatter, configure_logging
+from sentiment.logs import DroppingHandler, JsonFormatter, configure_logging
 
 LOGGERS = [logging.getLogger(name) for name in ("sentiment", "uvicorn", "uvicorn.error")]
 
@@ -88,3 +90,50 @@ def test_a_circle_of_causes_is_no_endless_line(capsys):
 def test_the_formatter_needs_no_configuration():
     record = logging.LogRecord("n", logging.INFO, "p", 1, "said %d", (1,), None)
     assert json.loads(JsonFormatter().format(record))["message"] == "said 1"
+
+
+@pytest.fixture
+def pipe():
+    """A pipe of 16 KiB that nobody reads, as a text stream to write to."""
+    reader, writer = os.pipe()
+    with open(reader, "rb", buffering=0) as reading, open(writer, "w") as writing:
+        yield reading, writing
+
+
+def log_to(stream, *lines):
+    handler = DroppingHandler(stream)
+    fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, 16_384)
+    handler.setFormatter(JsonFormatter())
+    for line in lines:
+        record = logging.LogRecord("n", logging.INFO, "p", 1, line, (), None)
+        handler.emit(record)
+    return handler
+
+
+def test_a_reader_of_logs_that_is_stuck_keeps_nobody_waiting_and_is_told_what_it_missed(pipe):
+    reading, writing = pipe
+    handler = log_to(writing, *["x" * 3000] * 10)
+    written = reading.read(65536).decode().splitlines()
+    assert 1 <= len(written) < 10
+    handler.emit(logging.LogRecord("n", logging.INFO, "p", 1, "again", (), None))
+    notice, line = map(json.loads, reading.read(65536).decode().splitlines())
+    assert (notice["message"], notice["level"]) == ("log lines were dropped", "WARNING")
+    assert notice["lines"] + len(written) == 10
+    assert line["message"] == "again"
+
+
+def test_a_line_that_a_full_pipe_cuts_short_does_not_swallow_the_next_one(pipe):
+    reading, writing = pipe
+    handler = log_to(writing, "x" * 20_000)
+    assert "\n" not in reading.read(65536).decode()
+    handler.emit(logging.LogRecord("n", logging.INFO, "p", 1, "next", (), None))
+    rest, _notice, line = reading.read(65536).decode().splitlines()
+    assert rest == ""
+    assert json.loads(line)["message"] == "next"
+
+
+def test_a_reader_of_logs_that_is_gone_harms_nobody(pipe, capsys):
+    reading, writing = pipe
+    reading.close()
+    log_to(writing, "said to nobody", "and again")
+    assert capsys.readouterr().err == ""

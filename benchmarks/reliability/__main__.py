@@ -14,7 +14,13 @@ from typing import Any
 import uvloop
 
 from benchmarks.reliability import (
+    fairness,
+    invariance,
     overload,
+    recipients,
+    resources,
+    shutdown,
+    slow_clients,
 )
 from benchmarks.reliability.report import Report, append
 
@@ -25,6 +31,19 @@ PARTS: dict[str, Part] = {
     "real_overload": overload.real_overload,
     "recovery": overload.recovery,
     "retries": overload.retries,
+    "fairness": fairness.fairness,
+    "giants_beside_one": fairness.giants_beside_one,
+    "recipients": recipients.recipients,
+    "invariance": invariance.invariance,
+    "shutdown": shutdown.shutdown,
+    "slow_clients": slow_clients.slow_clients,
+    "memory": resources.memory,
+    "leaking_memory": resources.leaking_memory,
+    "real_memory": resources.real_memory,
+    "bad_memory": resources.bad_memory,
+    "connections": resources.connections,
+    "idle": resources.idle,
+    "added_latency": resources.added_latency,
 }
 
 

@@ -47,7 +47,7 @@ async def one_shutdown(seed: int) -> dict[str, float]:
     )
     accepted: set[int] = set()
     in_flight: dict[int, Connection] = {}
-    with serving(DOUBLE, log_level="error") as server:
+    with serving(DOUBLE) as server:
         pool = Pool(server.address)
         ended = False
 

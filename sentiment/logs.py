@@ -107,6 +107,27 @@ class DroppingHandler(logging.Handler):
         return bool(self._poll.poll(0))
 
 
+class LineLimit:
+    """Lets a few lines through each second and counts the others."""
+
+    def __init__(self, lines_per_s: int) -> None:
+        self._lines_per_s = lines_per_s
+        self._second = 0
+        self._lines = 0
+        self._left_out = 0
+
+    def next(self, now: float) -> int | None:
+        """Return how many were left out before this one, or `None` if it is left out too."""
+        if int(now) != self._second:
+            self._second, self._lines = int(now), 0
+        self._lines += 1
+        if self._lines > self._lines_per_s:
+            self._left_out += 1
+            return None
+        left_out, self._left_out = self._left_out, 0
+        return left_out
+
+
 class JsonFormatter(logging.Formatter):
     """Time, level, logger and message, then whatever `extra` holds."""
 

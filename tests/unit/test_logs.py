@@ -6,7 +6,7 @@ import os
 import pytest
 
 from sentiment.errors import InferenceFailed
-from sentiment.logs import DroppingHandler, JsonFormatter, configure_logging
+from sentiment.logs import DroppingHandler, JsonFormatter, LineLimit, configure_logging
 
 LOGGERS = [logging.getLogger(name) for name in ("sentiment", "uvicorn", "uvicorn.error")]
 
@@ -137,3 +137,10 @@ def test_a_reader_of_logs_that_is_gone_harms_nobody(pipe, capsys):
     reading.close()
     log_to(writing, "said to nobody", "and again")
     assert capsys.readouterr().err == ""
+
+
+def test_of_many_lines_in_one_second_a_few_are_written_and_the_rest_are_counted():
+    limit = LineLimit(2)
+    assert [limit.next(7.0 + tenth / 10) for tenth in range(5)] == [0, 0, None, None, None]
+    assert [limit.next(8.0), limit.next(8.1), limit.next(8.2)] == [3, 0, None]
+    assert limit.next(20.0) == 1

@@ -15,6 +15,8 @@ import uvloop
 
 from benchmarks.reliability import (
     fairness,
+    faults,
+    inputs,
     invariance,
     overload,
     recipients,
@@ -43,6 +45,12 @@ PARTS: dict[str, Part] = {
     "bad_memory": resources.bad_memory,
     "connections": resources.connections,
     "idle": resources.idle,
+    "poison_stream": faults.poison_stream,
+    "stuck_logs": faults.stuck_logs,
+    "no_descriptors": faults.no_descriptors,
+    "tiny_chunks": faults.tiny_chunks,
+    "full_disk": faults.full_disk,
+    "inputs": inputs.inputs,
     "added_latency": resources.added_latency,
 }
 

@@ -50,21 +50,24 @@ SETTINGS = {"token_budget": BATCH_TEXTS * TEXT_TOKENS, "max_backlog_s": BACKLOG_
 
 
 async def overload(
-    *, multiples: Sequence[float] = (1, 3, 10), seconds: float = 20, settle_s: float = SETTLE_S
+    *,
+    multiples: Sequence[float] = (1, 3, 10),
+    seconds: float = 20,
+    capacity_s: float = 4,
 ) -> Report:
     """Offer multiples of the double's capacity and see what is answered."""
     report = Report("overload")
     with serving(DOUBLE, **SETTINGS) as server:
         pool = Pool(server.address)
         requests = proving()
-        peak = await measured_capacity(pool, requests)
+        peak = await measured_capacity(pool, requests, seconds=capacity_s)
         points = {}
         for multiple in multiples:
             cpu_s, log_bytes = server.cpu_s, server.log_bytes
             samples = await open_loop(pool, requests, rate=multiple * CAPACITY, seconds=seconds)
             used_s, logged = server.cpu_s - cpu_s, server.log_bytes - log_bytes
-            after = await measured_capacity(pool, requests)
-            good = goodput(samples, from_s=settle_s, until_s=seconds)
+            after = await measured_capacity(pool, requests, seconds=capacity_s)
+            good = goodput(samples, from_s=SETTLE_S, until_s=seconds)
             reference, peak = (peak + after) / 2, after
             points[f"{multiple:g}x"] = {
                 "goodput": round(good, 1),
@@ -170,7 +173,7 @@ async def recovery(*, burst_s: float = 1, calm_s: float = 8) -> Report:
     with serving(DOUBLE, **{**SETTINGS, "max_backlog_s": 0.5}) as server:
         pool = Pool(server.address)
         requests = proving()
-        await measured_capacity(pool, requests)
+        await measured_capacity(pool, requests, seconds=2)
         baseline = await open_loop(pool, requests, rate=CAPACITY / 2, seconds=calm_s)
         burst = asyncio.create_task(
             open_loop(pool, requests, rate=10 * CAPACITY, seconds=burst_s, seed=1)

@@ -13,7 +13,7 @@ from benchmarks.reliability.client import Pool, Unanswered, posting
 from benchmarks.reliability.load import Request, ask, proving, statuses
 from benchmarks.reliability.overload import real_requests
 from benchmarks.reliability.report import Report
-from benchmarks.reliability.server import REAL, Server, double, serving
+from benchmarks.reliability.server import MIB, REAL, Server, double, serving
 from benchmarks.reliability.slow_clients import settled
 from benchmarks.reliability.texts import headlines
 from sentiment.engines import open_engine
@@ -22,7 +22,6 @@ from sentiment.models import COMPACT_FOLDER, read_model
 from sentiment.settings import usable_cores
 from sentiment.tokenization import Tokenization, load_tokenizer
 
-MIB = 2**20
 QUICK = double(base_ms=1, token_ms=0.001)
 """A double that is never what a request waits for."""
 
@@ -160,7 +159,7 @@ async def connections(*, count: int = 10_000) -> Report:
     with serving(QUICK) as server:
         requests = proving()
         pool = Pool(server.address)
-        await ask(pool, next(requests), intended_at=0, began_at=0)
+        await _send(pool, requests, 200, leave=0, clients=20)  # every thread has begun
         pool.close()
         base, threads = await settled(server), server.threads
         for start in range(0, count, 200):

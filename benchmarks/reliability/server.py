@@ -20,6 +20,8 @@ REPOSITORY = Path(__file__).parents[2]
 START_S = 120.0
 """How long a start may take before it counts as failed."""
 
+MIB = 2**20
+
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -118,10 +120,13 @@ def double(*, base_ms: float = 20, token_ms: float = 0.25, leak_bytes: int = 0) 
 
 
 @contextmanager
-def serving(command: tuple[str, ...], **settings: object) -> Iterator[Server]:
+def serving(
+    command: tuple[str, ...], *, relay_log_to: int | None = None, **settings: object
+) -> Iterator[Server]:
     """Run a server with `SENTIMENT_` settings given in lower case; kill it if it still runs.
 
-    The model is the bundled one and the cache is off, unless the settings say otherwise.
+    The model is the bundled one and the cache is off, unless the settings say otherwise. With
+    `relay_log_to` its log goes to that descriptor, and where it listens is found by `/proc`.
     """
     wanted: dict[str, object] = {"model": "compact", "cache_texts": 0, **settings}
     environment = {f"SENTIMENT_{name.upper()}": str(value) for name, value in wanted.items()}
@@ -133,12 +138,15 @@ def serving(command: tuple[str, ...], **settings: object) -> Iterator[Server]:
             env={**inherited, **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=log_file,
+            stderr=log_file if relay_log_to is None else relay_log_to,
             text=True,
         )
         server = Server(process, log_file)
         try:
-            _wait_until_it_listens(server)
+            if relay_log_to is None:
+                _wait_until_it_listens(server)
+            else:
+                _wait_for_socket(server)
             yield server
         finally:
             if process.poll() is None:
@@ -156,3 +164,18 @@ def _wait_until_it_listens(server: Server) -> None:
             raise RuntimeError(f"the server does not start: {server.log()}")
         time.sleep(0.02)
     server.address = match[1], int(match[2])
+
+
+def _wait_for_socket(server: Server) -> None:
+    """Find the port by the kernel's table, where there is no log to read it from."""
+    ends_at = time.monotonic() + START_S
+    while time.monotonic() < ends_at:
+        descriptors = Path(f"/proc/{server.process.pid}/fd")
+        targets = {os.readlink(each) for each in descriptors.iterdir() if each.exists()}
+        for line in Path(f"/proc/{server.process.pid}/net/tcp").read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            if state == "0A" and f"socket:[{inode}]" in targets:
+                server.address = "127.0.0.1", int(local.partition(":")[2], 16)
+                return
+        time.sleep(0.05)
+    raise RuntimeError("the server does not start")

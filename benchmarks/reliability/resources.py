@@ -196,7 +196,7 @@ async def idle(*, seconds: float = 60) -> Report:
     return report
 
 
-async def added_latency(*, requests: int = 300) -> Report:
+async def added_latency(*, requests: int = 60) -> Report:
     """What the way over HTTP adds to a forward pass: the same single text, in turns."""
     report = Report("added_latency")
     text = headlines(1)[0]

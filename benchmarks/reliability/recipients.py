@@ -23,6 +23,9 @@ DEADLINES = 0.1
 """Shares of the requests that hang up early, hold the text on which the engine fails, and
 allow less time than most requests need."""
 
+GIVE_UP = 100
+"""Wrong answers after which nothing is left to prove."""
+
 DOUBLE = double(base_ms=1, token_ms=0.005)
 
 
@@ -58,7 +61,7 @@ async def recipients(
 
         async def client() -> None:
             nonlocal serial
-            while ledger.texts < texts:
+            while ledger.texts < texts and ledger.wrong < GIVE_UP:
                 count = source.randint(1, MAX_TEXTS)
                 poisoned = source.random() < POISONED
                 asked = [numbered(serial + index) for index in range(count)]

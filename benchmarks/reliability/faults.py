@@ -68,7 +68,8 @@ async def stuck_logs(*, seconds: float = 5) -> Report:
             server
         ):
             pool = Pool(server.address)
-            samples = await closed_loop(pool, proving(), clients=8, seconds=seconds)
+            async with asyncio.timeout(10 * seconds):  # stuck itself, it would never answer
+                samples = await closed_loop(pool, proving(), clients=8, seconds=seconds)
             probes = [
                 await ask(pool, request, intended_at=0, began_at=time.perf_counter())
                 for request in [Request(b"GET /livez HTTP/1.1\r\nHost: b\r\n\r\n", 0, bool)] * 20

@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-nightly test-offline lint format startup clean
+.PHONY: help serve test test-nightly test-offline lint format startup reliability clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
@@ -32,6 +32,9 @@ format: $(VENV)/dev.stamp ## Put the code into the house style
 
 startup: $(VENV)/runtime.stamp ## Measure how long the server takes until it is ready
 	$(RUN) benchmarks/startup.py
+
+reliability: $(VENV)/dev.stamp ## Measure what is promised under overload and faults (ARGS=part ...)
+	$(RUN) -m benchmarks.reliability $(ARGS)
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

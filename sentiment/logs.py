@@ -3,35 +3,43 @@
 Exceptions are written as type and stack. Their messages are left out unless they are our
 own, because a library's message may quote what it was given.
 
-A line is written only as far as that does not block: a collector that stopped reading must not
-stop the server with it.
+A line costs a few microseconds, because an overloaded server writes one for each request that it
+refuses, and never waits: whoever reads them may be stuck, and the event loop must not be.
 """
 
+import contextlib
+import fcntl
+import io
 import logging
 import os
 import select
 import sys
 import traceback
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import TextIO
 
-from pythonjsonlogger.core import RESERVED_ATTRS
-from pythonjsonlogger.orjson import OrjsonFormatter
+import orjson
 
 from sentiment.errors import SentimentError
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
-PAGE_BYTES = select.PIPE_BUF
-"""A pipe that polls as writable takes so many bytes without blocking (POSIX)."""
+STANDARD_FIELDS = frozenset(
+    {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
+)
+"""What every record has, and what uvicorn adds for terminals; the rest is `extra`."""
 
-MAX_UNWRITTEN_BYTES = 2**20
-"""What is kept for a reader that lags behind; more is dropped, and the loss is logged."""
+PIPE_BYTES = 2**20
+"""What a pipe to the reader of the logs holds, where the kernel allows it; 64 KiB is usual."""
+
+SLICE_BYTES = 4096
+"""A pipe that says it can be written to takes this much without waiting (POSIX: PIPE_BUF)."""
 
 
 def configure_logging(level: str) -> None:
     """Send this package's and uvicorn's lines of at least `level` to standard error."""
-    handler = NonBlockingHandler(sys.stderr)
+    handler = DroppingHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     for name in ("sentiment", "uvicorn", "uvicorn.error"):
         logger = logging.getLogger(name)
@@ -44,67 +52,98 @@ def configure_logging(level: str) -> None:
     logging.getLogger("uvicorn.access").disabled = True
 
 
-class NonBlockingHandler(logging.Handler):
-    """Writes lines to a stream's file as it takes them, and counts what it had to drop."""
+class DroppingHandler(logging.Handler):
+    """Writes whole lines to a stream, and drops those for which it would have to wait.
+
+    How many were dropped is the first thing that is written when there is room again.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         """Write to the file behind `stream`, or to `stream` itself if there is none."""
         super().__init__()
         self._stream = stream
-        self._unwritten = bytearray()
         self._dropped = 0
-        try:
-            self._file: int | None = stream.fileno()
-        except (OSError, ValueError):  # a notebook's, or a captured one
-            self._file = None
-        else:
-            self._writable = select.poll()
-            self._writable.register(self._file, select.POLLOUT)
+        self._torn = False  # half a line was written, and there was no room for the rest
+        self._descriptor: int | None = None
+        with contextlib.suppress(io.UnsupportedOperation, AttributeError):
+            self._descriptor = stream.fileno()
+            self._poll = select.poll()
+            self._poll.register(self._descriptor, select.POLLOUT)
+            with contextlib.suppress(OSError, AttributeError):  # no pipe, or not Linux
+                fcntl.fcntl(self._descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            line = self.format(record)
-            if self._file is None:
-                self._stream.write(line + "\n")
-                return
-            self._write()
-            if len(self._unwritten) > MAX_UNWRITTEN_BYTES:
-                self._dropped += 1
-                return
-            if self._dropped:
-                lost = logging.makeLogRecord(
-                    {"msg": "log lines were lost", "levelname": "WARNING", "name": __name__}
-                    | {"lines": self._dropped}
-                )
-                self._dropped = 0
-                self._unwritten += self.format(lost).encode() + b"\n"
-            self._unwritten += line.encode() + b"\n"
-            self._write()
+            line = self.format(record) + "\n"
         except Exception:
             self.handleError(record)
+            return
+        if self._descriptor is None:
+            self._stream.write(line)
+            return
+        if self._dropped and self._writable():
+            notice = logging.makeLogRecord(
+                {"name": __name__, "levelname": "WARNING", "msg": "log lines were dropped"}
+            )
+            notice.lines = self._dropped
+            self._dropped = 0
+            self._write(self._descriptor, self.format(notice) + "\n")
+        self._write(self._descriptor, line)
 
-    def _write(self) -> None:
-        """Write whole pages for as long as the file takes one without blocking."""
-        assert self._file is not None
-        while self._unwritten and self._writable.poll(0):
+    def _write(self, descriptor: int, line: str) -> None:
+        data = ("\n" + line if self._torn else line).encode("utf-8", "replace")
+        for start in range(0, len(data), SLICE_BYTES):
             try:
-                written = os.write(self._file, self._unwritten[:PAGE_BYTES])
-            except OSError:  # nobody will ever read it
-                written = len(self._unwritten)
-            del self._unwritten[:written]
+                if not self._writable():
+                    raise BlockingIOError
+                os.write(descriptor, data[start : start + SLICE_BYTES])
+            except OSError:  # no room, a full disk, or nobody reads any more
+                self._dropped += 1
+                self._torn = self._torn or start > 0
+                return
+        self._torn = False
+
+    def _writable(self) -> bool:
+        return bool(self._poll.poll(0))
 
 
-class JsonFormatter(OrjsonFormatter):
+class LineLimit:
+    """Lets a few lines through each second and counts the others."""
+
+    def __init__(self, lines_per_s: int) -> None:
+        self._lines_per_s = lines_per_s
+        self._second = 0
+        self._lines = 0
+        self._left_out = 0
+
+    def next(self, now: float) -> int | None:
+        """Return how many were left out before this one, or `None` if it is left out too."""
+        if int(now) != self._second:
+            self._second, self._lines = int(now), 0
+        self._lines += 1
+        if self._lines > self._lines_per_s:
+            self._left_out += 1
+            return None
+        left_out, self._left_out = self._left_out, 0
+        return left_out
+
+
+class JsonFormatter(logging.Formatter):
     """Time, level, logger and message, then whatever `extra` holds."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "{levelname}{name}{message}",
-            style="{",
-            timestamp="time",
-            reserved_attrs=[*RESERVED_ATTRS, "color_message"],  # uvicorn's, for terminals
-            rename_fields={"levelname": "level", "name": "logger", "exc_info": "exception"},
-        )
+    def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, object] = {
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        for name, value in vars(record).items():
+            if name not in STANDARD_FIELDS:
+                fields[name] = value
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        fields["time"] = datetime.fromtimestamp(record.created, UTC)
+        return orjson.dumps(fields, default=str).decode()
 
     def formatException(self, ei: ExcInfo) -> str:
         """Return stack and type of an exception and of its causes, outermost last."""

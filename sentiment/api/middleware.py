@@ -14,7 +14,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sentiment.api.responses import ProblemResponse
-from sentiment.errors import Draining, InternalError, RequestError
+from sentiment.errors import Draining, InternalError, Overloaded, RequestError
+from sentiment.logs import LineLimit
 from sentiment.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,11 @@ OTHER_ROUTE = "other"
 """What is reported for every request that met no known route."""
 
 
+REFUSALS_LOGGED_PER_S = 10
+"""Lines a second that say `overloaded`. The rest of them are only counted, by the metrics and in
+the next such line: an overloaded server has better things to do than to write megabytes."""
+
+
 CLIENT_CLOSED = 499
 """Logged and counted, never sent: nobody was there to take an answer."""
 
@@ -43,6 +49,7 @@ class Observation:
         self._app = app
         self._metrics = metrics
         self._routes = frozenset(routes)
+        self._overloads = LineLimit(REFUSALS_LOGGED_PER_S)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -73,6 +80,11 @@ class Observation:
         finally:
             # Never what a client made up: it may hold text, and metrics want closed sets.
             route = f"{scope['method']} {scope['path']}"
+            unlogged: int | None = 0
+            if log_fields.get("code") == Overloaded.code:
+                unlogged = self._overloads.next(time.monotonic())
+                if unlogged:
+                    log_fields["unlogged"] = unlogged
             report_request(
                 self._metrics,
                 request_id=request_id,
@@ -80,6 +92,7 @@ class Observation:
                 status=status or CLIENT_CLOSED,
                 duration_s=time.perf_counter() - began_at,
                 log_fields=log_fields,
+                logged=unlogged is not None,
             )
 
 
@@ -91,6 +104,7 @@ def report_request(
     status: int,
     duration_s: float,
     log_fields: Mapping[str, object],
+    logged: bool = True,
 ) -> None:
     """Count a request that has ended and log it in one line.
 
@@ -101,11 +115,14 @@ def report_request(
         status: of the answer; `CLIENT_CLOSED` where there was none.
         duration_s: from the request's head to the answer's end.
         log_fields: more to log; `code` is the refusal's, and counted.
+        logged: whether it gets a line; counted it is in any case.
     """
     metrics.requests.labels(route, str(status)).inc()
     metrics.request_seconds.labels(route).observe(duration_s)
     if code := log_fields.get("code"):
         metrics.rejected.labels(code).inc()
+    if not logged:
+        return
     log.log(
         logging.DEBUG if route in QUIET_ROUTES and status < 400 else logging.INFO,
         "request",

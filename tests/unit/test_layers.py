@@ -67,7 +67,6 @@ DOORS = {
     "pydantic": {"settings", "api.schemas", "api.openapi"},
     "pydantic_settings": {"settings"},
     "prometheus_client": {"metrics"},
-    "pythonjsonlogger": {"logs"},
     "sklearn": {"training.trainer", "training.evaluation"},
     "typer": {"cli"},
     "uvicorn": {"launcher", "api.protocol", "api.parsing", "api.connection"},

@@ -1,3 +1,4 @@
+import fcntl
 import json
 import logging
 import os
@@ -5,7 +6,7 @@ import os
 import pytest
 
 from sentiment.errors import InferenceFailed
-from sentiment.logs import JsonFormatter, NonBlockingHandler, configure_logging
+from sentiment.logs import DroppingHandler, JsonFormatter, LineLimit, configure_logging
 
 LOGGERS = [logging.getLogger(name) for name in ("sentiment", "uvicorn", "uvicorn.error")]
 
@@ -93,48 +94,53 @@ def test_the_formatter_needs_no_configuration():
 
 @pytest.fixture
 def pipe():
-    """A logger that writes into a pipe, and the pipe's other end."""
+    """A pipe of 16 KiB that nobody reads, as a text stream to write to."""
     reader, writer = os.pipe()
-    logger = logging.getLogger("sentiment.pipe")
-    with os.fdopen(writer, "w") as stream:
-        handler = NonBlockingHandler(stream)
-        handler.setFormatter(JsonFormatter())
-        logger.handlers, logger.propagate = [handler], False
-        yield logger, reader
-    os.close(reader)
+    with open(reader, "rb", buffering=0) as reading, open(writer, "w") as writing:
+        yield reading, writing
 
 
-def read_lines(reader, last):
-    """Read up to the line whose message is `last`."""
-    text = b""
-    while last.encode() not in text:
-        text += os.read(reader, 2**20)
-    return [json.loads(line) for line in text.splitlines()]
+def log_to(stream, *lines):
+    handler = DroppingHandler(stream)
+    fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, 16_384)
+    handler.setFormatter(JsonFormatter())
+    for line in lines:
+        record = logging.LogRecord("n", logging.INFO, "p", 1, line, (), None)
+        handler.emit(record)
+    return handler
 
 
-def test_a_reader_that_stopped_does_not_stop_the_writer(pipe):
-    logger, reader = pipe
-    for number in range(40_000):
-        logger.warning("line %d", number)
-    text = b""
-    while b"log lines were lost" not in text:
-        text += os.read(reader, 2**16)
-        logger.warning("after")  # what is kept is written as the reader comes back
-    lines = [json.loads(line) for line in text.splitlines() if line.endswith(b"}")]
-    assert [line["message"] for line in lines[:1000]] == [f"line {i}" for i in range(1000)]
-    (lost,) = [line["lines"] for line in lines if "lines" in line]
-    assert lost + sum(line["message"].startswith("line ") for line in lines) == 40_000
+def test_a_reader_of_logs_that_is_stuck_keeps_nobody_waiting_and_is_told_what_it_missed(pipe):
+    reading, writing = pipe
+    handler = log_to(writing, *["x" * 3000] * 10)
+    written = reading.read(65536).decode().splitlines()
+    assert 1 <= len(written) < 10
+    handler.emit(logging.LogRecord("n", logging.INFO, "p", 1, "again", (), None))
+    notice, line = map(json.loads, reading.read(65536).decode().splitlines())
+    assert (notice["message"], notice["level"]) == ("log lines were dropped", "WARNING")
+    assert notice["lines"] + len(written) == 10
+    assert line["message"] == "again"
 
 
-def test_a_line_longer_than_a_page_arrives_whole(pipe):
-    logger, reader = pipe
-    logger.warning("x" * 20_000)
-    (line,) = read_lines(reader, "x" * 20_000)
-    assert len(line["message"]) == 20_000
+def test_a_line_that_a_full_pipe_cuts_short_does_not_swallow_the_next_one(pipe):
+    reading, writing = pipe
+    handler = log_to(writing, "x" * 20_000)
+    assert "\n" not in reading.read(65536).decode()
+    handler.emit(logging.LogRecord("n", logging.INFO, "p", 1, "next", (), None))
+    rest, _notice, line = reading.read(65536).decode().splitlines()
+    assert rest == ""
+    assert json.loads(line)["message"] == "next"
 
 
-def test_a_reader_that_left_is_no_error(pipe):
-    logger, reader = pipe
-    os.dup2(os.open(os.devnull, os.O_RDONLY), reader)
-    for _ in range(10):
-        logger.warning("to nobody")
+def test_a_reader_of_logs_that_is_gone_harms_nobody(pipe, capsys):
+    reading, writing = pipe
+    reading.close()
+    log_to(writing, "said to nobody", "and again")
+    assert capsys.readouterr().err == ""
+
+
+def test_of_many_lines_in_one_second_a_few_are_written_and_the_rest_are_counted():
+    limit = LineLimit(2)
+    assert [limit.next(7.0 + tenth / 10) for tenth in range(5)] == [0, 0, None, None, None]
+    assert [limit.next(8.0), limit.next(8.1), limit.next(8.2)] == [3, 0, None]
+    assert limit.next(20.0) == 1

@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sentiment.batching.batcher import Answer, Batcher
-from sentiment.batching.cost import SPECIAL_TOKENS, TokenEstimate
 from sentiment.cache import LogitsCache
-from sentiment.engines import Engine, open_engine
+from sentiment.engines import Engine, EngineFacts, open_engine
 from sentiment.errors import (
     DeadlineExceeded,
     InferenceFailed,
@@ -25,7 +24,7 @@ from sentiment.metrics import Metrics
 from sentiment.models import ModelFiles, resolve_model
 from sentiment.predictions import Logits, Predictions, Timing, softmax
 from sentiment.settings import Settings
-from sentiment.tokenization import Encodings, Tokenization, load_tokenizer
+from sentiment.tokenization import Encodings, TokenEstimate, Tokenization, load_tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -59,15 +58,19 @@ class Analyzer:
         settings: Settings,
         metrics: Metrics,
         model: ModelFiles,
+        engine: EngineFacts,
         tokenization: Tokenization,
         batcher: Batcher,
     ) -> None:
         """Assemble parts that already run; `open` is the usual way in."""
         self.model = model
+        self.engine = engine
         self._cache = LogitsCache(
             settings.cache_texts, labels=len(model.labels), model=model.reference
         )
-        self._estimate = TokenEstimate(max_tokens=model.max_tokens)
+        self._estimate = TokenEstimate(
+            max_tokens=model.max_tokens, special_tokens=tokenization.special_tokens
+        )
         self._deadline_s = settings.deadline_s
         self._metrics = metrics
         self._tokenization = tokenization
@@ -95,25 +98,28 @@ class Analyzer:
         began_at = time.perf_counter()
         # Off the loop: reading weights takes seconds, fetching them minutes.
         model = await asyncio.to_thread(resolve_model, settings.model)
-        engine = await asyncio.to_thread(open_engine, model, settings)
+        batcher = Batcher(
+            # Not kept in a name: the memory of an engine that is lost is needed by the next.
+            await asyncio.to_thread(open_engine, model, settings),
+            reopen=lambda: open_engine(model, settings),
+            token_budget=settings.token_budget,
+            max_backlog_s=settings.max_backlog_s,
+            engine_timeout_s=settings.engine_timeout_s,
+            metrics=metrics,
+        )
+        engine = batcher.engine
+        metrics.model.labels(model.name, model.revision, engine.name, engine.precision).set(1)
         tokenizer = await asyncio.to_thread(load_tokenizer, model.folder)
         _check_vocabulary(tokenizer.get_vocab_size(), model)
-        metrics.model.labels(model.name, model.revision, engine.name, engine.precision).set(1)
         with Tokenization(
             tokenizer, max_tokens=model.max_tokens, threads=settings.thread_count
         ) as tokenization:
-            async with Batcher(
-                engine,
-                reopen=lambda: open_engine(model, settings),
-                token_budget=settings.token_budget,
-                max_backlog_s=settings.max_backlog_s,
-                engine_timeout_s=settings.engine_timeout_s,
-                metrics=metrics,
-            ) as batcher:
+            async with batcher:
                 analyzer = cls(
                     settings=settings,
                     metrics=metrics,
                     model=model,
+                    engine=engine,
                     tokenization=tokenization,
                     batcher=batcher,
                 )
@@ -136,11 +142,6 @@ class Analyzer:
     def running(self) -> bool:
         """Whether `classify` can answer."""
         return self._batcher.running and not self._closing
-
-    @property
-    def engine(self) -> Engine:
-        """What runs the model; another one after an engine was lost."""
-        return self._batcher.engine
 
     def check_running(self) -> None:
         """Return if `classify` can answer.
@@ -207,9 +208,14 @@ class Analyzer:
         timing = Timing(0, 0, 0)
         if not found.known.all():
             missing = np.flatnonzero(~found.known).tolist()
-            answer, encodings, tokenize_s = await self._compute(
-                [texts[index] for index in missing], timeout_s
-            )
+            try:
+                answer, encodings, tokenize_s = await self._compute(
+                    [texts[index] for index in missing], timeout_s
+                )
+            except DeadlineExceeded as error:
+                if error.texts_that_fit is not None:  # of the missing ones; the others cost nothing
+                    error.texts_that_fit = missing[error.texts_that_fit]
+                raise
             timing = Timing(tokenize_s, answer.queue_s, answer.infer_s)
             found.logits[missing] = answer.logits
             found.truncated[missing] = encodings.truncated
@@ -237,9 +243,7 @@ class Analyzer:
         self._metrics.tokenize_seconds.observe(tokenize_s)
         whole = ~encodings.truncated
         tokens = np.fromiter(map(len, encodings.ids), np.float64, len(texts))
-        self._estimate.observe(
-            chars=chars[whole].sum(), tokens=(tokens[whole] - SPECIAL_TOKENS).sum()
-        )
+        self._estimate.observe(chars=chars[whole], tokens=tokens[whole])
         return answer, encodings, tokenize_s
 
     def _predictions(

@@ -216,7 +216,10 @@ class InferenceFailed(RequestError):
 
 class Unavailable(RequestError):
     status, code, title = 503, "unavailable", "The server cannot answer now"
-    retry_after_s = 1.0
+
+    def __init__(self, detail: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
 
 
 class WorkerDown(Unavailable):

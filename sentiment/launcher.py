@@ -176,7 +176,7 @@ class Server(uvicorn.Server):
             log.warning("cutting a drain short", extra={"unanswered": len(state.tasks)})
             for task in list(state.tasks):
                 task.cancel()
-            await _within(LAST_WORDS_S, lambda: _idle(state))
+            await _within(LAST_WORDS_S / 2, lambda: _idle(state))
             for connection in list(state.connections):
                 connection.transport.abort()
         try:
@@ -204,7 +204,7 @@ class Server(uvicorn.Server):
         for server in self._operations_servers:
             server.close()
         _shut(self._operations_state)
-        await _within(LAST_WORDS_S, lambda: _idle(self._operations_state))
+        await _within(LAST_WORDS_S / 2, lambda: _idle(self._operations_state))
 
 
 def _config(app: Any, edge: Edge, *, lifespan: Any = "on") -> uvicorn.Config:

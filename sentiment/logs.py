@@ -39,8 +39,10 @@ SLICE_BYTES = 4096
 
 def configure_logging(level: str) -> None:
     """Send this package's and uvicorn's lines of at least `level` to standard error."""
-    handler = DroppingHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
+    handler: logging.Handler = logging.NullHandler()  # where standard error is closed
+    if sys.stderr is not None:
+        handler = DroppingHandler(sys.stderr)
+        handler.setFormatter(JsonFormatter())
     for name in ("sentiment", "uvicorn", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers = [handler] if name != "uvicorn.error" else []

@@ -45,7 +45,7 @@ class Timing:
 
     tokenize_s: float
     queue_s: float
-    """From admission to the start of the request's first batch."""
+    """From the end of tokenisation to the start of the request's first batch."""
     infer_s: float
     """From the start of its first batch to the end of its last."""
 

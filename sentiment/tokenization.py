@@ -28,6 +28,7 @@ from tokenizers.processors import BertProcessing
 from sentiment.errors import ModelError
 
 TokenIds = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
 
 WORDPIECE_TOKENIZERS = ("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer")
 """Which classes `vocab.txt` alone defines; others cut words by rules of their own."""
@@ -36,6 +37,12 @@ CHUNK_TEXTS = 64
 CHUNK_CHARS = 16_384
 """What one thread takes at a time: a few milliseconds of work, so that a request of thousands of
 texts uses every thread, and a single text beside it waits for one chunk of it at most."""
+
+CHARS_PER_TOKEN = 4.5
+"""Of English headlines in BERT's vocabulary: the first guess, until texts have been seen."""
+
+TOKENS_PER_CHAR = (0.05, 1.5)
+"""Bounds of what is believed: fewer are unknown words of a hundred letters, more are emoji."""
 
 # A batch is tokenised on the thread that was asked: the library's own pool would run beside the
 # engine's threads on the same cores.
@@ -66,6 +73,8 @@ class Tokenization:
         self.max_tokens = max_tokens
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_tokens)
+        self.special_tokens: int = tokenizer.num_special_tokens_to_add(is_pair=False)
+        """Of every text, such as [CLS] and [SEP]."""
         self._serialized = tokenizer.to_str()
         self._threads = threads
         self._local = threading.local()
@@ -74,6 +83,10 @@ class Tokenization:
         )
 
     def __enter__(self) -> Self:
+        # Each thread's tokenizer takes long to make and holds the interpreter meanwhile: now, not
+        # when requests come. The barrier sees to it that every thread takes one of the tasks.
+        barrier = threading.Barrier(self._threads)
+        list(self._pool.map(lambda _: barrier.wait(), range(self._threads)))
         return self
 
     def __exit__(
@@ -119,6 +132,34 @@ class Tokenization:
             ids=[np.array(encoding.ids, dtype=np.int64) for encoding in encodings],
             truncated=np.array([bool(encoding.overflowing) for encoding in encodings], dtype=bool),
         )
+
+
+class TokenEstimate:
+    """Predicts tokens from characters, before anything is tokenised."""
+
+    def __init__(self, *, max_tokens: int, special_tokens: int) -> None:
+        """Estimate for a model that reads `max_tokens`; `special_tokens` belong to every text."""
+        self._max_tokens = max_tokens
+        self._special_tokens = special_tokens
+        self._tokens_per_char = 1 / CHARS_PER_TOKEN
+
+    def lengths(self, chars: Float64) -> Float64:
+        """Return the predicted tokens of texts of `chars` characters, both `[texts]`."""
+        guess = self._special_tokens + chars * self._tokens_per_char
+        return np.minimum(guess, self._max_tokens)
+
+    def observe(self, *, chars: Float64, tokens: Float64) -> None:
+        """Learn from texts of `chars` characters that gave `tokens`, both `[texts]`.
+
+        They must not have been truncated. No request decides more than a tenth: one in another
+        script or full of unknown words says nothing of the next.
+        """
+        total = float(chars.sum())
+        if not total:
+            return
+        ratio = float(np.clip((tokens - self._special_tokens).sum() / total, *TOKENS_PER_CHAR))
+        weight = 0.1 * total / (total + 1000)
+        self._tokens_per_char += weight * (ratio - self._tokens_per_char)
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:

@@ -50,6 +50,10 @@ ANSWER_HEADERS = {
     "X-Truncated": "How many texts were longer than the model reads; absent if none.",
 }
 
+RETRY_AFTER = {
+    "Retry-After": {"description": "Seconds.", "required": True, "schema": {"type": "integer"}}
+}
+
 
 def error_classes() -> Iterator[type[RequestError]]:
     """Yield every refusal that has a code, in the order of `errors.py`."""
@@ -231,6 +235,7 @@ def _problems(failures: Sequence[type[RequestError]]) -> dict[str, Any]:
     return {
         str(status): {
             "description": "; ".join(f"`{each.code}`: {each.title}" for each in classes),
+            **({"headers": RETRY_AFTER} if status in (429, 503) else {}),
             "content": {"application/problem+json": {"schema": _ref("Problem")}},
         }
         for status, classes in sorted(by_status.items())

@@ -1,5 +1,6 @@
 """Whether a request may come in: by the time that it would wait, and would take."""
 
+import math
 import random
 from collections.abc import Callable
 
@@ -10,14 +11,17 @@ from sentiment.batching.policy import retry_after_s
 from sentiment.batching.queue import QUANTUM_TOKENS, Entry, EntryQueue
 from sentiment.errors import DeadlineExceeded, Overloaded
 
+STALE_S = 10.0
+"""A prediction that nothing has confirmed for so long refuses nobody while the engine is idle:
+only what runs can correct what a slow spell has left behind."""
+
 
 class Admission:
     """Predicts when work would be done, and refuses what would come too late.
 
     Refused is a request with more than `max_backlog_s` of work ahead of it, or one that cannot
     end within its own deadline. Its own work does not count as ahead: an idle server takes
-    whatever fits the deadline, and tries where it expects that not even one text would: only
-    what runs can correct a prediction that a slow spell has left behind.
+    whatever fits the deadline.
     """
 
     def __init__(
@@ -34,9 +38,12 @@ class Admission:
         """When what the engine has been given is predicted to end."""
         self.planned_tokens = 0
         """Taken from the queue to be run next, not yet given to the engine."""
+        self.token_budget = token_budget
+        """Most tokens in one batch at present."""
+        self.confirmed_at = -math.inf
+        """When the cost model last learned from a batch."""
         self._queue = queue
         self._cost = cost
-        self._token_budget = token_budget
         self._max_backlog_s = max_backlog_s
         self._clock = clock
         self._random = random.Random()  # for jitter, which is no secret
@@ -75,14 +82,13 @@ class Admission:
         self.check(tokens)
         if self._done_in_s(tokens) > timeout_s:
             count = self._count_that_fits(totals, timeout_s)
-            if count or self.backlog_s:
+            stale = self._clock() - self.confirmed_at > STALE_S
+            if self.backlog_s or (count and not stale):
                 raise DeadlineExceeded(
-                    f"cannot be answered within {timeout_s:g} s; "
-                    f"of these {len(totals)} texts the first {count} could",
+                    f"cannot be answered within {timeout_s:g} s; fewer texts could",
                     texts_that_fit=count,
                 )
-        now = self._clock()
-        entry = Entry(tokens=tokens, admitted_at=now, deadline_at=now + timeout_s)
+        entry = Entry(tokens=tokens, deadline_at=self._clock() + timeout_s)
         self._queue.reserve(entry)
         return entry
 
@@ -107,4 +113,4 @@ class Admission:
         return max(0.0, self.busy_until - self._clock())
 
     def _seconds(self, tokens: float) -> float:
-        return self._cost.backlog_s(tokens, token_budget=self._token_budget)
+        return self._cost.backlog_s(tokens, token_budget=self.token_budget)

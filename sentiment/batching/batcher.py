@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import random
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from sentiment.batching.dispatcher import Dispatcher, EngineHung
 from sentiment.batching.policy import restart_delay_s
 from sentiment.batching.queue import Entry, EntryQueue
 from sentiment.batching.worker import EngineThread, WorkerOpener
-from sentiment.engines import Engine
+from sentiment.engines import Engine, EngineFacts
 from sentiment.errors import Unavailable, WorkerDown
 from sentiment.metrics import Metrics
 from sentiment.predictions import Logits
@@ -34,6 +35,9 @@ log = logging.getLogger(__name__)
 MAX_HUNG_ENGINES = 3
 """A pass that hangs keeps its thread and its weights for ever. After so many no more are opened
 and `/livez` stays red: the process should be restarted."""
+
+STANDSTILL_S = 1.0
+"""The event loop that wakes so much later than it asked to has not been running."""
 
 HEALTHY_S = 60.0
 """An engine that worked so long owes nothing to the failures before it."""
@@ -76,12 +80,18 @@ class Batcher:
             open_worker: makes what runs the passes.
             clock: monotonic seconds.
         """
-        self.engine = engine
+        self.engine = EngineFacts(engine.name, engine.device, engine.precision)
+        """What it feeds; the same after an engine was lost and opened again."""
+        self._engine: Engine | None = engine
         self._reopen = reopen
+        self._token_budget = token_budget
+        self._engine_timeout_s = engine_timeout_s
+        self._open_worker = open_worker
         self._clock = clock
         self._metrics = metrics
         self._cost = CostModel()
         self._arrivals: asyncio.Queue[Entry | None] = asyncio.Queue()
+        self._arrived_texts = 0
         self._queue = EntryQueue(pads=engine.batch_type.pads)
         self._admission = Admission(
             self._queue,
@@ -90,35 +100,21 @@ class Batcher:
             max_backlog_s=max_backlog_s,
             clock=clock,
         )
-
-        def dispatcher() -> Dispatcher:
-            return Dispatcher(
-                self.engine,
-                queue=self._queue,
-                cost=self._cost,
-                admission=self._admission,
-                token_budget=token_budget,
-                timeout_s=engine_timeout_s,
-                metrics=metrics,
-                open_worker=open_worker,
-                clock=clock,
-                wake=self._wake,
-            )
-
-        self._open_dispatcher = dispatcher
+        self._proven: TokenIds | None = None
+        self._failures = 0
+        self._random = random.Random()  # for jitter, which is no secret
         self._dispatcher: Dispatcher | None = None
         self._hung_engines = 0
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        metrics.queue_texts.set_function(self._waiting_texts)
+        metrics.queue_texts.set_function(lambda: self._queue.texts + self._arrived_texts)
         metrics.queue_tokens.set_function(lambda: self._queue.backlog.tokens)
         metrics.backlog_seconds.set_function(lambda: self._admission.backlog_s)
-        metrics.token_budget.set_function(
-            lambda: self._dispatcher.token_budget if self._dispatcher else 0
-        )
+        metrics.token_budget.set_function(lambda: self._admission.token_budget)
 
     async def __aenter__(self) -> Self:
-        self._dispatcher = self._open_dispatcher()
+        assert self._engine is not None
+        self._dispatcher = self._open_dispatcher(self._engine)
         self._task = asyncio.create_task(self._run(), name="batcher")
         return self
 
@@ -136,7 +132,11 @@ class Batcher:
     @property
     def running(self) -> bool:
         """Whether submissions are accepted and will be answered."""
-        return self._dispatcher is not None and not self._stopped
+        return self._works and not self._stopped
+
+    @property
+    def _works(self) -> bool:
+        return self._dispatcher is not None and self._dispatcher.verified
 
     @property
     def _stopped(self) -> bool:
@@ -150,8 +150,8 @@ class Batcher:
         """
         if self._stopped:
             raise Unavailable("the batcher has stopped")
-        if self._dispatcher is None:
-            raise WorkerDown("the engine was lost and is being opened again")
+        if not self._works:
+            raise self._worker_down()
 
     def check_admission(self) -> None:
         """Return if a single text would be taken now. Cheap: ask before reading a body.
@@ -193,6 +193,7 @@ class Batcher:
         self.check_running()
         entry.encodings = encodings
         entry.queued_at = self._clock()
+        self._arrived_texts += len(encodings)
         self._arrivals.put_nowait(entry)
         logits = await entry.future
         ended_at = self._clock()
@@ -200,8 +201,23 @@ class Batcher:
         started_at = ended_at if entry.started_at is None else entry.started_at
         return Answer(logits, queue_s=started_at - entry.queued_at, infer_s=ended_at - started_at)
 
+    def _open_dispatcher(self, engine: Engine) -> Dispatcher:
+        return Dispatcher(
+            engine,
+            queue=self._queue,
+            cost=self._cost,
+            admission=self._admission,
+            token_budget=self._token_budget,
+            timeout_s=self._engine_timeout_s,
+            metrics=self._metrics,
+            open_worker=self._open_worker,
+            clock=self._clock,
+            proven=self._proven,
+            wake=self._wake,
+            came_back=self._came_back,
+        )
+
     async def _run(self) -> None:
-        failures = 0
         try:
             while self._dispatcher is not None:
                 began_at = self._clock()
@@ -209,14 +225,17 @@ class Batcher:
                     await self._serve(self._dispatcher)
                     return
                 except Exception as error:
-                    failures = 1 if self._clock() - began_at > HEALTHY_S else failures + 1
-                    log.critical("the engine is lost", exc_info=True, extra={"failures": failures})
+                    healthy = self._clock() - began_at > HEALTHY_S
+                    self._failures = 1 if healthy else self._failures + 1
+                    log.critical(
+                        "the engine is lost", exc_info=True, extra={"failures": self._failures}
+                    )
                     self._hung_engines += isinstance(error, EngineHung)
-                    self._give_up(WorkerDown, "the engine was lost", cause=error)
-                failures = await self._replace(failures)
+                    self._give_up(self._worker_down, cause=error)
+                await self._replace()
         finally:
             # However the loop ended, nobody may wait for it.
-            self._give_up(Unavailable, "the batcher has stopped")
+            self._give_up(lambda: Unavailable("the batcher has stopped"))
 
     async def _serve(self, dispatcher: Dispatcher) -> None:
         """Feed the engine until the batcher is closed and nothing waits.
@@ -233,20 +252,20 @@ class Batcher:
                 continue
             if self._closing.is_set() and dispatcher.idle and not self._queue.texts:
                 return
+            wait_s = dispatcher.hangs_in_s(now)
             if room_in_s > 0:
                 # What arrives now has to wait anyway, so it need not wake this task.
                 dispatcher.progress.clear()
-                wait_s = min(room_in_s, dispatcher.hangs_in_s(now))
+                wait_s = min(room_in_s, wait_s)
                 await _within(wait_s, dispatcher.progress.wait())
             else:
-                await _within(dispatcher.hangs_in_s(now), self._arrive())
+                await _within(wait_s, self._arrive())
+            if self._clock() - now - wait_s > STANDSTILL_S:
+                # Not the engine but this process stood still: a frozen container, a paused machine.
+                dispatcher.forgive(self._clock())
 
     async def _arrive(self) -> None:
         self._put(await self._arrivals.get())
-
-    def _waiting_texts(self) -> int:
-        self._receive()
-        return self._queue.texts
 
     def _receive(self) -> None:
         """Move arrivals into the queue."""
@@ -254,50 +273,60 @@ class Batcher:
             self._put(self._arrivals.get_nowait())
 
     def _put(self, entry: Entry | None) -> None:
-        if entry is not None and not entry.left:
+        if entry is None:
+            return
+        self._arrived_texts -= len(entry.encodings)
+        if not entry.left:
             self._metrics.coalesced.inc(self._queue.put(entry))
 
     def _wake(self) -> None:
         """Have the loop look again though nothing arrived."""
         self._arrivals.put_nowait(None)
 
+    def _came_back(self) -> None:
+        self._hung_engines -= 1
+        log.warning("a pass that was taken to hang has ended")
+
+    def _worker_down(self) -> WorkerDown:
+        # Spread over as much time again, so that callers do not come back together.
+        wait_s = (1 + restart_delay_s(max(self._failures, 1))) * (1 + self._random.random())
+        return WorkerDown("the engine was lost and is being opened again", retry_after_s=wait_s)
+
     def _give_up(
-        self, error: type[Unavailable], detail: str, cause: BaseException | None = None
+        self, failure: Callable[[], Unavailable], cause: BaseException | None = None
     ) -> None:
         """Fail whatever waits or runs."""
         if self._dispatcher is not None:
             self._dispatcher.close()
-            self._dispatcher = None
+            self._proven = self._dispatcher.proven
+            # Its memory must be free before the engine is opened again.
+            self._dispatcher = self._engine = None
         self._receive()
         for entry in self._queue.remove_all():
-            failure = error(detail)
-            failure.__cause__ = cause
-            entry.fail(failure)
+            error = failure()
+            error.__cause__ = cause
+            entry.fail(error)
 
-    async def _replace(self, failures: int) -> int:
-        """Open the engine anew, however many attempts it takes, unless the batcher closes.
-
-        Returns:
-            `failures`, and one for each attempt that failed.
-        """
+    async def _replace(self) -> None:
+        """Open the engine anew, however many attempts it takes, unless the batcher closes."""
         while not self._closing.is_set():
             if self._hung_engines >= MAX_HUNG_ENGINES:
                 log.critical("too many engines hang; restart the process")
-                await self._closing.wait()
-            await _within(restart_delay_s(failures), self._closing.wait())
+            while self._hung_engines >= MAX_HUNG_ENGINES and not self._closing.is_set():
+                await _within(1.0, self._closing.wait())  # one of them may come back
+            await _within(restart_delay_s(self._failures), self._closing.wait())
             if self._closing.is_set():
-                break
+                return
             try:
-                self.engine = await asyncio.to_thread(self._reopen)
+                self._engine = await asyncio.to_thread(self._reopen)
+                self._dispatcher = self._open_dispatcher(self._engine)
             except Exception:
-                failures += 1
+                self._failures += 1
                 log.critical("the engine cannot be opened again", exc_info=True)
             else:
                 self._metrics.worker_restarts.inc()
-                self._dispatcher = self._open_dispatcher()
-                log.warning("the engine was opened again", extra={"failures": failures})
-                break
-        return failures
+                log.warning("the engine was opened again", extra={"failures": self._failures})
+                return
 
 
 async def _within(seconds: float, awaitable: Awaitable[object]) -> None:

@@ -23,12 +23,6 @@ otherwise, too little to hold it against what is seen now."""
 SCALE = np.array([1.0, 1e-3, 1e-6])
 """Brings the three features near 1, for the sake of the solver."""
 
-CHARS_PER_TOKEN = 4.5
-"""Of English headlines in BERT's vocabulary; the first guess, until texts have been seen."""
-
-SPECIAL_TOKENS = 2
-"""[CLS] and [SEP] around every text."""
-
 
 @dataclass(frozen=True, slots=True)
 class Coefficients:
@@ -90,27 +84,6 @@ class CostModel:
         return math.ceil(tokens / token_budget) * c.batch_s + tokens * (
             c.token_s + self._width * c.pair_s
         )
-
-
-class TokenEstimate:
-    """Predicts tokens from characters, before anything is tokenised."""
-
-    def __init__(self, *, max_tokens: int) -> None:
-        """Estimate for a model that reads `max_tokens` of a text."""
-        self._max_tokens = max_tokens
-        self._tokens_per_char = 1 / CHARS_PER_TOKEN
-
-    def lengths(self, chars: Float64) -> Float64:
-        """Return the predicted tokens of texts of `chars` characters, both `[texts]`."""
-        guess = SPECIAL_TOKENS + chars * self._tokens_per_char
-        return np.minimum(guess, self._max_tokens)
-
-    def observe(self, *, chars: float, tokens: float) -> None:
-        """Learn from texts of `chars` characters that gave `tokens`, none of them truncated."""
-        if chars > 0:
-            # A long request tells more than a short one.
-            weight = chars / (chars + 10_000)
-            self._tokens_per_char += weight * (tokens / chars - self._tokens_per_char)
 
 
 def _fit(features: Float64, seconds: Float64, weights: Float64) -> Float64:

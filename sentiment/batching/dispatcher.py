@@ -15,11 +15,12 @@ import numpy as np
 
 from sentiment.batching.admission import Admission
 from sentiment.batching.cost import CostModel
-from sentiment.batching.queue import Entry, EntryQueue, Row
+from sentiment.batching.queue import EntryQueue, Row
 from sentiment.batching.worker import Outcome, WorkerOpener
 from sentiment.engines import Engine
 from sentiment.errors import InferenceFailed, OutOfMemory
 from sentiment.metrics import Metrics
+from sentiment.tokenization import TokenIds
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class Job:
     """One batch that the engine has been given."""
 
     rows: Sequence[Row]
+    """Whose texts these are; of a probe nobody's."""
     batch: Any
     """Laid out as the engine wants it."""
     wanted: Callable[[], bool]
@@ -60,9 +62,12 @@ class Job:
     """Computed tokens, padding included."""
     width: int
     predicted_s: float
-    probe: bool
-    """Asked by nobody: it shows whether the engine still works."""
     started_at: float = 0.0
+
+    @property
+    def probe(self) -> bool:
+        """Whether nobody asked for it: it shows whether the engine still works."""
+        return not self.rows
 
 
 class Dispatcher:
@@ -80,17 +85,24 @@ class Dispatcher:
         metrics: Metrics,
         open_worker: WorkerOpener,
         clock: Callable[[], float],
+        proven: TokenIds | None,
         wake: Callable[[], None],
+        came_back: Callable[[], None],
     ) -> None:
         """Feed `engine` from `queue`; a pass that takes longer than `timeout_s` hangs.
 
-        `wake` is called on the event loop whenever there is something new to decide.
+        Args:
+            proven: what an engine before this one could read; this one must show that it can too.
+            wake: called on the event loop whenever there is something new to decide.
+            came_back: called if a pass ends after all that was taken to hang.
         """
         self.progress = asyncio.Event()
         """Set whenever the engine has finished something, or died."""
-        self.token_budget = token_budget
-        """Most tokens in one batch; halved when memory runs out."""
-        self._max_token_budget = token_budget
+        self.proven = proven
+        """An encoding that the engine has read."""
+        self.verified = proven is None
+        """Whether the engine has shown that it works."""
+        self._max_token_budget = admission.token_budget = token_budget
         self._engine = engine
         self._queue = queue
         self._cost = cost
@@ -99,12 +111,13 @@ class Dispatcher:
         self._metrics = metrics
         self._clock = clock
         self._wake = wake
+        self._came_back = came_back
         self._planned: deque[list[Row]] = deque()  # taken from the queue, to be run next
         self._jobs: deque[Job] = deque()  # at the engine
         self._lost: EngineLost | None = None
         self._failures_in_a_row = 0
         self._good_batches = 0
-        self._proven: Row | None = None
+        self._hung = False
         self._worker = open_worker(engine, self._finished, self._died)
 
     @property
@@ -129,7 +142,13 @@ class Dispatcher:
         if self._lost is not None:
             raise self._lost
         if self.hangs_in_s(now) <= 0:
+            self._hung = True
             raise EngineHung(f"a batch has been running for {self._timeout_s:g} s")
+
+    def forgive(self, seconds: float) -> None:
+        """Do not count time in which this process stood still against the pass that runs."""
+        if self._jobs:
+            self._jobs[0].started_at += seconds
 
     def hangs_in_s(self, now: float) -> float:
         """Return after how many seconds the pass that runs would be taken to hang."""
@@ -149,14 +168,17 @@ class Dispatcher:
 
     def dispatch(self, now: float) -> bool:
         """Give the engine its next batch, if anything waits for one."""
-        if self._failures_in_a_row >= SUSPICIOUS_FAILURES and self._proven is not None:
-            self._failures_in_a_row = 0
-            self._hand_over([self._proven], now, probe=True)
-            return True
+        suspicious = self._failures_in_a_row >= SUSPICIOUS_FAILURES
+        if self.proven is not None and (suspicious or not self.verified):
+            if suspicious or not self._jobs:
+                self._failures_in_a_row = 0
+                self._start([self.proven], (), now)
+                return True
+            return False
         rows = self._next(now)
         self._count_planned()
         if rows:
-            self._hand_over(rows, now)
+            self._start([entry.encodings[row] for entry, row in rows], rows, now)
         return bool(rows)
 
     def _next(self, now: float) -> list[Row]:
@@ -164,7 +186,7 @@ class Dispatcher:
         while self._planned:
             if rows := self._queue.wanted(self._planned.popleft(), now=now):
                 return rows
-        self._planned.extend(self._queue.take(self.token_budget, now=now))
+        self._planned.extend(self._queue.take(self._admission.token_budget, now=now))
         return self._planned.popleft() if self._planned else []
 
     def _count_planned(self) -> None:
@@ -172,25 +194,24 @@ class Dispatcher:
             len(entry.encodings[row]) for rows in self._planned for entry, row in rows
         )
 
-    def _hand_over(self, rows: Sequence[Row], now: float, *, probe: bool = False) -> None:
+    def _start(self, encodings: Sequence[TokenIds], rows: Sequence[Row], now: float) -> None:
         """Lay out a batch and give it to the worker."""
-        batch = self._engine.batch_type.collate([entry.encodings[row] for entry, row in rows])
+        batch = self._engine.batch_type.collate(encodings)
         tokens, width = batch.computed_tokens, batch.width
         predicted_s = self._cost.batch_s(tokens=tokens, width=width)
         job = Job(
             rows,
             batch,
-            wanted=lambda: probe or self._queue.anybody_wants(rows),
+            wanted=lambda: not rows or self._queue.anybody_wants(rows),
             tokens=tokens,
             width=width,
             predicted_s=predicted_s,
-            probe=probe,
         )
         if not self._jobs:
             self._begin(job, now)
         self._jobs.append(job)
         self._admission.busy_until = max(now, self._admission.busy_until) + predicted_s
-        self._metrics.batch_texts.observe(len(rows))
+        self._metrics.batch_texts.observe(len(encodings))
         self._metrics.batch_tokens.observe(batch.tokens)
         self._metrics.padding_ratio.observe(1 - batch.tokens / tokens)
         self._worker.start(job)
@@ -204,8 +225,11 @@ class Dispatcher:
 
     def _finished(self, job: Job, outcome: Outcome) -> None:
         """Take what the worker brings, on the event loop."""
-        if not self._jobs:
-            return  # given up: whoever waited knows already
+        if not self._jobs:  # given up: whoever waited knows already
+            if self._hung:
+                self._hung = False
+                self._came_back()
+            return
         self._jobs.popleft()
         now = self._clock()
         self._admission.busy_until = now
@@ -237,26 +261,35 @@ class Dispatcher:
             return
         if not isinstance(result, Exception):
             # An answer to the wrong text is worse than none.
-            if len(result) != len(job.rows):
-                result = InferenceFailed(f"{len(result)} rows of logits for {len(job.rows)} texts")
+            texts = len(job.rows) or 1
+            if len(result) != texts:
+                result = InferenceFailed(f"{len(result)} rows of logits for {texts} texts")
             elif not np.isfinite(result).all():
                 result = InferenceFailed("logits that are not finite")
         if isinstance(result, Exception):
             self._fail(job, result)
             return
-        self._metrics.infer_seconds.observe(outcome.seconds)
-        if job.predicted_s:
-            error_s = abs(job.predicted_s - outcome.seconds)
-            self._metrics.prediction_error_ratio.observe(error_s / max(outcome.seconds, 1e-6))
-        self._cost.observe(tokens=job.tokens, width=job.width, seconds=outcome.seconds)
+        if job.probe:
+            self.verified = True
+        else:
+            self._queue.answer(job.rows, result)  # first: nobody waits for the rest
+            entry, row = job.rows[0]
+            self.proven = entry.encodings[row]
+        self._learn(job, outcome.seconds)
         self._failures_in_a_row = 0
         self._good_batches += 1
-        if self.token_budget < self._max_token_budget and self._good_batches >= GROWTH_BATCHES:
+        if self._good_batches >= GROWTH_BATCHES:
             self._good_batches = 0
-            self.token_budget = min(self.token_budget * 2, self._max_token_budget)
-        if not job.probe:
-            self._proven = _alone(job.rows[0])
-            self._queue.answer(job.rows, result)
+            budget = min(self._admission.token_budget * 2, self._max_token_budget)
+            self._admission.token_budget = budget
+
+    def _learn(self, job: Job, seconds: float) -> None:
+        self._metrics.infer_seconds.observe(seconds)
+        if job.predicted_s:
+            error_s = abs(job.predicted_s - seconds)
+            self._metrics.prediction_error_ratio.observe(error_s / max(seconds, 1e-6))
+        self._cost.observe(tokens=job.tokens, width=job.width, seconds=seconds)
+        self._admission.confirmed_at = self._clock()
 
     def _fail(self, job: Job, error: Exception) -> None:
         """Find out by halves which text the engine cannot bear: only that one fails."""
@@ -268,7 +301,8 @@ class Dispatcher:
         self._metrics.failed_batches.inc()
         out_of_memory = isinstance(error, MemoryError)
         if out_of_memory:
-            self.token_budget = min(self.token_budget, max(1, job.tokens // 2))
+            budget = min(self._admission.token_budget, max(1, job.tokens // 2))
+            self._admission.token_budget = budget
         if len(job.rows) > 1:
             log.warning(
                 "a batch failed; each half is tried alone",
@@ -285,12 +319,3 @@ class Dispatcher:
         )
         failure.__cause__ = error
         self._queue.fail(job.rows[0], failure)
-
-
-def _alone(row: Row) -> Row:
-    """Return a text as an entry of its own, which keeps nothing else in memory."""
-    entry, index = row
-    probe = Entry(tokens=0, admitted_at=0, deadline_at=0)
-    probe.encodings = [entry.encodings[index]]
-    probe.started_at = 0.0
-    return probe, 0

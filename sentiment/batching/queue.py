@@ -23,8 +23,7 @@ class Entry:
     way to the queue counts as backlog.
     """
 
-    def __init__(self, *, tokens: float, admitted_at: float, deadline_at: float) -> None:
-        self.admitted_at = admitted_at
+    def __init__(self, *, tokens: float, deadline_at: float) -> None:
         self.deadline_at = deadline_at
         self.queued_at = 0.0
         """When its encodings came."""
@@ -216,16 +215,14 @@ class EntryQueue:
         if entry.left or entry.answered:
             return
         entry.left = True
-        own = set(entry.turns)
+        own = {entry.keys[row] for row in entry.turns} if entry.keys else set()
+        self.texts -= len(entry.turns)
         entry.turns.clear()
-        self.texts -= len(own)
-        for row, key in enumerate(entry.keys):
+        for key in dict.fromkeys(entry.keys):  # each once: a request may hold a text often
             claims = self._claims.get(key, [])
             others = [claim for claim in claims if claim[0] is not entry]
-            if len(others) == len(claims):  # answered, or an equal one of its texts came first
-                continue
             claims[:] = others
-            if row not in own:  # it runs, or somebody else has it in his turns
+            if key not in own:  # it is answered, or runs, or somebody else has it in his turns
                 continue
             if others:
                 self._wait_for(claims, min(others, key=lambda claim: claim[0].waiting_tokens))

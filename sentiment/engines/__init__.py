@@ -5,6 +5,7 @@ runs any Hugging Face sequence classifier and is the reference. Both answer the 
 """
 
 import logging
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -13,7 +14,7 @@ from sentiment.errors import ModelError, first_line
 from sentiment.models import ModelFiles
 from sentiment.predictions import Logits
 
-__all__ = ["ENGINES", "Engine", "open_engine"]
+__all__ = ["ENGINES", "Engine", "EngineFacts", "open_engine"]
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,15 @@ class Engine(Protocol):
             Exception: the forward pass failed; the engine is still usable.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFacts:
+    """What to tell of an engine; keeps none of it in memory."""
+
+    name: str
+    device: str
+    precision: str
 
 
 def open_engine(model: ModelFiles, *, engine: str, device: str, threads: int) -> Engine:

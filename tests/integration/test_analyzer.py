@@ -211,3 +211,13 @@ async def test_a_model_that_cannot_answer_at_all_does_not_start():
     with pytest.raises(ModelError, match="fails on a text of"):
         async with Analyzer.open(COMPACT, open_engine=lambda *_: broken):
             pass
+
+
+async def test_how_many_texts_fit_counts_those_that_are_known_already():
+    async with Analyzer.open(Settings(model="compact")) as analyzer:
+        known = [f"known {index}" for index in range(90)]
+        await analyzer.classify(known)
+        fresh = [f"{text} {index}" for index, text in enumerate(TEXTS * 10)]
+        with pytest.raises(DeadlineExceeded) as refusal:
+            await analyzer.classify([*known, *fresh], timeout_s=0.05)
+        assert 90 <= refusal.value.texts_that_fit < 330

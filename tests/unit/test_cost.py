@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiment.batching.cost import CostModel, TokenEstimate
+from sentiment.batching.cost import CostModel
 
 SIZES = [(8, 8), (30, 30), (120, 40), (500, 60), (900, 100), (1024, 512), (1000, 50)]
 
@@ -88,22 +88,3 @@ def test_the_first_pass_of_a_size_is_forgotten_with_the_second():
     for seconds in (3.0, 0.1):
         cost.observe(tokens=512, width=512, seconds=seconds)
     assert cost.batch_s(tokens=512, width=512) == pytest.approx(0.1)
-
-
-def test_tokens_are_guessed_from_characters_and_learned():
-    estimate = TokenEstimate(max_tokens=512)
-    assert estimate.lengths(np.array([90.0]))[0] == pytest.approx(22)
-    for _ in range(50):
-        estimate.observe(chars=5000, tokens=5000)  # Chinese: a token for each character
-    assert estimate.lengths(np.array([90.0]))[0] == pytest.approx(92, rel=0.01)
-
-
-def test_no_text_is_guessed_longer_than_the_model_reads():
-    assert TokenEstimate(max_tokens=512).lengths(np.array([20_000.0]))[0] == 512
-
-
-def test_a_request_without_whole_texts_teaches_nothing():
-    estimate = TokenEstimate(max_tokens=512)
-    before = estimate.lengths(np.array([90.0]))[0]
-    estimate.observe(chars=0, tokens=0)
-    assert estimate.lengths(np.array([90.0]))[0] == before

@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 
@@ -23,7 +25,7 @@ class Waiting:
         return self.equal(encodings, deadline_at=deadline_at)
 
     def equal(self, encodings, *, deadline_at=NEVER):
-        entry = Entry(tokens=0, admitted_at=0, deadline_at=deadline_at)
+        entry = Entry(tokens=0, deadline_at=deadline_at)
         entry.encodings = encodings
         self.queue.reserve(entry)
         self.queue.put(entry)
@@ -112,7 +114,7 @@ async def test_what_waits_is_counted_in_texts_and_tokens(waiting):
 
 
 async def test_an_entry_counts_while_it_is_being_tokenised(waiting):
-    entry = Entry(tokens=100, admitted_at=0, deadline_at=NEVER)
+    entry = Entry(tokens=100, deadline_at=NEVER)
     waiting.queue.reserve(entry)
     assert waiting.queue.backlog.tokens == 100
     entry.encodings = [np.ones(7, int)]
@@ -310,3 +312,15 @@ async def test_a_window_ends_so_that_a_newcomer_does_not_wait_for_everything():
     waiting = Waiting(pads=True)
     waiting.entry(*[100] * 100)
     assert sum(map(len, waiting.take(500))) == 20
+
+
+async def test_a_text_that_fills_many_requests_is_forgotten_in_time_with_them(waiting):
+    # The work must grow with the texts, not with their square: that would be ten seconds.
+    began_at = time.monotonic()
+    distinct = waiting.entry(*[1] * 4096)
+    copies = [waiting.equal([distinct.encodings[-1]] * 4096) for _ in range(6)]
+    for entry in copies:
+        waiting.queue.remove(entry)
+    waiting.queue.remove(distinct)
+    assert waiting.queue._claims == {}
+    assert time.monotonic() - began_at < 3

@@ -2,10 +2,11 @@ import asyncio
 import json
 import threading
 
+import numpy as np
 import pytest
 
 from sentiment.errors import ModelError
-from sentiment.tokenization import CHUNK_TEXTS, Tokenization, load_tokenizer
+from sentiment.tokenization import CHUNK_TEXTS, TokenEstimate, Tokenization, load_tokenizer
 from tests.doubles import until
 
 VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "economy", "grew", "##s", ".", "$"]
@@ -164,3 +165,45 @@ def test_a_folder_without_a_usable_tokenizer_is_refused(tmp_path, files, message
         (tmp_path / name).write_text(content)
     with pytest.raises(ModelError, match=message):
         load_tokenizer(tmp_path)
+
+
+def estimate(*, special_tokens=2):
+    return TokenEstimate(max_tokens=512, special_tokens=special_tokens)
+
+
+def guess(estimate, chars):
+    return estimate.lengths(np.array([float(chars)]))[0]
+
+
+def test_tokens_are_guessed_from_characters_and_learned():
+    learning = estimate()
+    assert guess(learning, 90) == pytest.approx(22)
+    for _ in range(100):
+        learning.observe(chars=np.full(50, 100.0), tokens=np.full(50, 102.0))  # as in Chinese
+    assert guess(learning, 90) == pytest.approx(92, rel=0.01)
+
+
+def test_no_text_is_guessed_longer_than_the_model_reads():
+    assert guess(estimate(), 20_000) == 512
+
+
+@pytest.mark.parametrize("tokens", [22.0, 30_000.0])
+def test_one_strange_request_does_not_decide_what_is_guessed_of_the_next(tokens):
+    learning = estimate()
+    before = guess(learning, 90)
+    learning.observe(chars=np.array([20_000.0]), tokens=np.array([tokens]))
+    assert guess(learning, 90) == pytest.approx(before, rel=0.65)
+
+
+def test_no_guess_is_less_than_the_special_tokens_and_a_little():
+    learning = estimate(special_tokens=0)
+    for _ in range(1000):
+        learning.observe(chars=np.array([100.0]), tokens=np.array([0.0]))
+    assert guess(learning, 100) > 1
+
+
+def test_a_request_without_whole_texts_teaches_nothing():
+    learning = estimate()
+    before = guess(learning, 90)
+    learning.observe(chars=np.zeros(0), tokens=np.zeros(0))
+    assert guess(learning, 90) == before

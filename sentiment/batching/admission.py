@@ -8,7 +8,7 @@ import numpy as np
 
 from sentiment.batching.cost import CostModel, Float64
 from sentiment.batching.policy import retry_after_s
-from sentiment.batching.queue import QUANTUM_TOKENS, Entry, EntryQueue
+from sentiment.batching.queue import Entry, EntryQueue
 from sentiment.errors import DeadlineExceeded, Overloaded
 
 STALE_S = 10.0
@@ -106,8 +106,7 @@ class Admission:
         return self._running_s() + self._seconds(self._ahead_of(tokens) + tokens)
 
     def _ahead_of(self, tokens: float) -> float:
-        # However small the newcomer, every other entry has its turn before.
-        return self.planned_tokens + self._queue.backlog.ahead_of(max(tokens, QUANTUM_TOKENS))
+        return self.planned_tokens + self._queue.backlog.ahead_of(tokens)
 
     def _running_s(self) -> float:
         return max(0.0, self.busy_until - self._clock())

@@ -12,6 +12,15 @@ WINDOW_BUDGETS = 4
 """How many token budgets an engine that pads sorts by length at a time. A text waits for the
 window that it came too late for: deeper saves little padding and costs latency."""
 
+QUANTUM_TOKENS = 128
+"""What a large entry may take each time its turn comes: about four headlines. Less would cut no
+finer, because a text is never cut; more would let it fill a batch before a small one."""
+
+WHOLE_TOKENS = 1024
+"""An entry with less than this left is served whole when its turn comes. Cut into turns, requests
+of a few texts would let later ones overtake them, and under lasting overload all would wait twice
+as long."""
+
 SIZE_CLASSES = 40
 """Entries are counted by the power of two of the tokens that they still wait for."""
 
@@ -78,11 +87,11 @@ def sorted_batches(lengths: Sequence[int], token_budget: int) -> list[list[int]]
 class Backlog:
     """How many tokens wait, and how many of them ahead of a newcomer.
 
-    The engine is shared fairly: while a request of `n` tokens is served, every other gets as
-    much, or less if it needs less. So ahead of it lie `sum(min(n, tokens of the other))`, not
-    everything that waits: a single headline does not stand behind four thousand of somebody
-    else's. Counting by classes of size answers that in constant time, never too low, and too high
-    by less than a factor of two for the one class in which the newcomer falls.
+    Small entries are served whole, in their order. With large ones the engine is shared: while a
+    newcomer of `n` tokens is served, each of them gets as much, or a turn if that is more. So a
+    single headline does not stand behind four thousand of somebody else's. Counting by classes of
+    size answers that in constant time, never too low, and too high by less than a factor of two
+    for the one class in which the newcomer falls.
     """
 
     def __init__(self) -> None:
@@ -105,10 +114,12 @@ class Backlog:
 
     def ahead_of(self, tokens: float) -> float:
         """Return the tokens served before a newcomer of `tokens` has got all of its own."""
-        own = _size_class(tokens) if tokens > 0 else 0
-        smaller = sum(self._tokens[:own])
-        alike = min(self._tokens[own], self._entries[own] * tokens)
-        return smaller + alike + tokens * sum(self._entries[own + 1 :])
+        whole = _size_class(WHOLE_TOKENS)
+        share = max(tokens, QUANTUM_TOKENS)
+        shared = zip(self._tokens[whole:], self._entries[whole:], strict=True)
+        return sum(self._tokens[:whole]) + sum(
+            min(waiting, entries * share) for waiting, entries in shared
+        )
 
 
 def _size_class(tokens: float) -> int:

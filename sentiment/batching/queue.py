@@ -6,14 +6,17 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from sentiment.batching.policy import WINDOW_BUDGETS, Backlog, BatchFill, sorted_batches
+from sentiment.batching.policy import (
+    QUANTUM_TOKENS,
+    WHOLE_TOKENS,
+    WINDOW_BUDGETS,
+    Backlog,
+    BatchFill,
+    sorted_batches,
+)
 from sentiment.errors import DeadlineExceeded
 from sentiment.predictions import Logits
 from sentiment.tokenization import TokenIds
-
-QUANTUM_TOKENS = 128
-"""What an entry may take each time its turn comes: about four headlines. Less would cut no finer,
-because a text is never cut; more would let a large request fill a batch before a small one."""
 
 
 class Entry:
@@ -74,9 +77,11 @@ Row = tuple[Entry, int]
 class EntryQueue:
     """Deficit round robin by tokens between entries, first come first served inside each.
 
-    (Shreedhar & Varghese 1995.) Equal encodings are computed once: whoever comes while one waits
-    or runs shares its answer. It waits among the turns of whoever has least before it, so that a
-    single text does not wait for the end of a large request that holds it too.
+    (Shreedhar & Varghese 1995.) An entry with little left is served whole when its turn comes.
+
+    Equal encodings are computed once: whoever comes while one waits or runs shares its answer. It
+    waits among the turns of whoever has least before it, so that a single text does not wait for
+    the end of a large request that holds it too.
     """
 
     def __init__(self, *, pads: bool) -> None:
@@ -148,6 +153,8 @@ class EntryQueue:
             if not entry.turns:
                 self._leave_ring(entry)
                 continue
+            if entry.waiting_tokens < WHOLE_TOKENS:
+                entry.deficit = max(entry.deficit, int(entry.waiting_tokens))
             taken = 0
             while entry.turns:
                 length = len(entry.encodings[entry.turns[0]])

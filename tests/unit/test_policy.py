@@ -5,6 +5,8 @@ from hypothesis import strategies as st
 from sentiment.batching.policy import (
     MAX_ATTENTION_SLOTS,
     MAX_RESTART_DELAY_S,
+    QUANTUM_TOKENS,
+    WHOLE_TOKENS,
     Backlog,
     BatchFill,
     restart_delay_s,
@@ -83,7 +85,8 @@ def test_what_lies_ahead_is_never_underestimated_nor_more_than_doubled(waiting, 
     backlog = Backlog()
     for tokens in waiting:
         backlog.change(0, tokens)
-    exact = sum(min(tokens, own) for tokens in waiting)
+    share = max(own, QUANTUM_TOKENS)
+    exact = sum(tokens if tokens < WHOLE_TOKENS else min(tokens, share) for tokens in waiting)
     assert exact <= backlog.ahead_of(own) * (1 + 1e-9)
     assert backlog.ahead_of(own) <= 2 * exact * (1 + 1e-9)
     assert backlog.tokens == pytest.approx(sum(waiting))
@@ -92,8 +95,15 @@ def test_what_lies_ahead_is_never_underestimated_nor_more_than_doubled(waiting, 
 def test_four_thousand_texts_of_somebody_else_do_not_lie_ahead_of_one():
     backlog = Backlog()
     backlog.change(0, 120_000)
-    assert backlog.ahead_of(30) == 30
+    assert backlog.ahead_of(30) == QUANTUM_TOKENS
     assert backlog.ahead_of(120_000) == 120_000
+
+
+def test_small_requests_lie_ahead_whole():
+    backlog = Backlog()
+    for _ in range(10):
+        backlog.change(0, 240)
+    assert backlog.ahead_of(30) == 2400
 
 
 @given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 1e6))))

@@ -3,7 +3,8 @@ import time
 import numpy as np
 import pytest
 
-from sentiment.batching.queue import QUANTUM_TOKENS, Entry, EntryQueue
+from sentiment.batching.policy import QUANTUM_TOKENS
+from sentiment.batching.queue import Entry, EntryQueue
 from sentiment.errors import DeadlineExceeded, InferenceFailed
 from tests.doubles import expected_logits
 
@@ -77,6 +78,12 @@ async def test_a_small_entry_does_not_wait_behind_a_large_one(waiting):
     assert {entry for entry, _ in batch} == {large, small}
 
 
+async def test_requests_of_a_few_texts_are_served_whole_in_their_order(waiting):
+    entries = [waiting.entry(*[30] * 8) for _ in range(10)]
+    order = [entry for _ in range(3) for entry, _ in waiting.take(1000)[0]]
+    assert order == [entry for entry in entries for _ in range(8)]
+
+
 async def test_entries_of_equal_size_get_equal_shares_of_tokens(waiting):
     entries = [waiting.entry(*[lengths] * (12_800 // lengths)) for lengths in (8, 32, 128)]
     tokens = dict.fromkeys(entries, 0)
@@ -97,8 +104,8 @@ async def test_an_entry_with_long_texts_is_not_starved_by_short_ones(waiting):
 
 async def test_a_text_longer_than_the_budget_runs_alone(waiting):
     long, short = waiting.entry(500), waiting.entry(5)
-    assert waiting.take(100) == [[(short, 0)]]
     assert waiting.take(100) == [[(long, 0)]]
+    assert waiting.take(100) == [[(short, 0)]]
 
 
 async def test_what_waits_is_counted_in_texts_and_tokens(waiting):

@@ -168,6 +168,23 @@ async def test_more_work_ahead_than_the_limit_is_refused_with_a_time_to_come_bac
 
 
 @virtually
+async def test_under_lasting_overload_requests_of_any_size_wait_no_longer_than_the_limit():
+    async with Bench() as bench:
+        await bench.learn()
+        accepted = []
+        rng = np.random.default_rng(1)
+        for _ in range(3000):
+            await asyncio.sleep(rng.exponential(8 * 0.032 / 3))  # three times the capacity
+            with contextlib.suppress(Overloaded):
+                bench.batcher.check_admission()
+                accepted.append(bench.spawn(*bench.texts(int(rng.choice([1, 8, 15])))))
+        outcomes = await asyncio.gather(*accepted, return_exceptions=True)
+        latencies = [outcome for outcome in outcomes if isinstance(outcome, float)]
+        assert len(latencies) > 500
+        assert np.percentile(latencies, 99) <= 10 + 2 * FULL_BATCH_S
+
+
+@virtually
 async def test_an_idle_server_takes_any_request_whatever_its_size():
     async with Bench(max_backlog_s=1) as bench:
         await bench.learn()

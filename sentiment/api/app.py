@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from sentiment.analyzer import Analyzer
 from sentiment.api.auth import ApiKeys
+from sentiment.api.bodies import Bodies
 from sentiment.api.lifecycle import Lifecycle, measure_event_loop_lag
 from sentiment.api.middleware import Observation
 from sentiment.api.responses import ProblemResponse
@@ -43,6 +44,7 @@ class State(TypedDict):
     settings: Settings
     metrics: Metrics
     lifecycle: Lifecycle
+    bodies: Bodies
 
 
 def create_app(
@@ -74,6 +76,7 @@ def create_app(
                     "settings": settings,
                     "metrics": metrics,
                     "lifecycle": lifecycle,
+                    "bodies": Bodies(max_body_bytes=settings.max_body_bytes),
                 }
             finally:
                 lag.cancel()

@@ -1,17 +1,17 @@
 """The routes. Each handler reads: parse, ask, answer."""
 
 from collections.abc import Mapping, Sequence
-from email.message import Message
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
 from starlette.endpoints import HTTPEndpoint
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from sentiment.analyzer import Analyzer
+from sentiment.api.bodies import Bodies
 from sentiment.api.clients import WhileConnected, timeout_s
 from sentiment.api.openapi import openapi_document
 from sentiment.api.responses import JSONBytes
@@ -23,12 +23,8 @@ from sentiment.api.schemas import (
     render_sentiment,
 )
 from sentiment.errors import (
-    BodyIncomplete,
-    BodyTooLarge,
     Draining,
     NotFound,
-    UnsupportedEncoding,
-    UnsupportedMedia,
 )
 from sentiment.metrics import Metrics
 from sentiment.predictions import Predictions
@@ -219,49 +215,10 @@ def _answer_headers(request: Request, predictions: Predictions) -> dict[str, str
 
 
 async def _read_json(request: Request) -> bytes:
-    """Return the body, refusing one that is too large before reading it.
-
-    Raises:
-        Overloaded, Unavailable: it would be refused whatever it says.
-        UnsupportedMedia: declared as something other than JSON.
-        BodyTooLarge: by its declared length, or as soon as more than the limit has come.
-        BodyIncomplete: the client hung up.
-    """
+    # What would be refused for want of time is refused before it is read.
     _analyzer(request).check_admission()
-    _require_json(request)
-    limit = _settings(request).max_body_bytes
-    declared = request.headers.get("content-length", "0")
-    body = bytearray()
-    try:
-        if int(declared) <= limit:
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > limit:
-                    break
-            else:
-                return bytes(body)
-    except ClientDisconnect as error:
-        raise BodyIncomplete("the client closed the connection") from error
-    raise BodyTooLarge(f"more than {limit} bytes")
-
-
-def _require_json(request: Request) -> None:
-    if request.headers.get("content-encoding", "identity") != "identity":
-        raise UnsupportedEncoding("send the body as it is, without Content-Encoding")
-    declared = Message()  # the standard library's reader of such headers
-    # Two of them leave open which one a proxy believed.
-    given = request.headers.getlist("content-type")
-    declared["content-type"] = given[0] if len(given) == 1 else ""
-    if declared.get_content_type() == "application/json":
-        if declared.get_content_charset("utf-8") in ("utf-8", "utf8"):
-            return
-    # `curl -d` says "form" unless told otherwise, and means JSON here. A browser says it too,
-    # for a form on any website, but adds where from: that is refused.
-    elif declared.get_content_type() == "application/x-www-form-urlencoded" and not (
-        "origin" in request.headers or "sec-fetch-site" in request.headers
-    ):
-        return
-    raise UnsupportedMedia("expected Content-Type: application/json, in UTF-8")
+    bodies: Bodies = request.state.bodies
+    return await bodies.read_json(request)
 
 
 def _analyzer(request: Request) -> Analyzer:

@@ -65,3 +65,9 @@ def test_links_between_pages_lead_somewhere(repository):
     for page in [repository / "README.md", *(repository / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_tests_that_the_pages_name_exist(repository):
+    for page in (repository / "docs").glob("*.md"):
+        for name in re.findall(r"`(tests/[\w/]+\.py)`", page.read_text()):
+            assert (repository / name).exists(), f"{page.name}: {name}"

@@ -22,6 +22,7 @@ LAYERS = {
         "api.schemas",
         "api.responses",
         "api.clients",
+        "api.bodies",
         "api.openapi",
         "api.lifecycle",
         "api.security_headers",

@@ -191,7 +191,7 @@ class Batcher:
             WorkerDown, Unavailable: the engine was lost, or the batcher closed.
         """
         self.check_running()
-        entry.encodings = encodings
+        self._queue.announce(entry, encodings)
         entry.queued_at = self._clock()
         self._arrived_texts += len(encodings)
         self._arrivals.put_nowait(entry)

@@ -99,6 +99,11 @@ class EntryQueue:
         """Count an entry whose texts are still being tokenised."""
         self.backlog.change(0, entry.waiting_tokens)
 
+    def announce(self, entry: Entry, encodings: Sequence[TokenIds]) -> None:
+        """Count an entry by its encodings, which will be put."""
+        entry.encodings = encodings
+        self._set_waiting(entry, sum(map(len, encodings)))
+
     def put(self, entry: Entry) -> int:
         """Let an entry wait for its encodings, one or more of them.
 

@@ -66,6 +66,7 @@ def test_an_engine_that_fails_on_everything_for_a_while_costs_that_while_alone(a
         problem(response, *expected)
         assert "secret" not in response.text
     application.engine.tamper = telling
+    wait_for(lambda: application.client.get("/livez").is_success)  # it may have been replaced
     assert application.get("a", "b", "c") == answers("a", "b", "c")
 
 
@@ -112,7 +113,7 @@ def test_an_engine_thread_that_ends_is_replaced_and_everybody_is_told(applicatio
         application.wait_until_waiting(31)
     for call in (occupying, *waiting):
         problem(call.result(), 503, "worker-down")
-        assert call.result().headers["retry-after"] == "1"
+        assert 1 <= int(call.result().headers["retry-after"]) <= 3
     wait_for(lambda: application.client.get("/livez").is_success)
     assert application.metric("worker_restarts_total") == 1
     assert len(application.engines) == 2
@@ -149,7 +150,7 @@ def test_while_no_engine_can_be_opened_everybody_is_told_so(monkeypatch):
         application.engine.tamper = lambda logits: exec("raise SystemExit")
         problem(application.post("a"), 503, "worker-down")
         for path in ("/livez", "/readyz"):
-            problem(application.client.get(path), 503, "unavailable")
+            problem(application.client.get(path), 503, "worker-down")
         problem(application.post("b"), 503, "worker-down")
         assert application.client.get("/info").is_success
         monkeypatch.undo()

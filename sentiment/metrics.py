@@ -25,7 +25,10 @@ TENTHS = tuple(tenth / 10 for tenth in range(10))
 
 
 class Metrics:
-    """The server's metrics; every name begins with `sentiment_`."""
+    """The server's metrics; every name begins with `sentiment_`.
+
+    To be scraped on the event loop: some gauges ask the scheduler.
+    """
 
     content_type = CONTENT_TYPE_LATEST
 

@@ -85,7 +85,7 @@ MUTANTS = [
         ("restarts are not counted", "batching/batcher.py",
          "self._metrics.worker_restarts.inc()", "pass", BATCHER),
         ("who left while being tokenised is queued", "batching/batcher.py",
-         "if not entry.left:", "if True:", BATCHER),
+         "if entry is not None and not entry.left:", "if entry is not None:", BATCHER),
         ("a waiting text that was shared is not counted", "batching/batcher.py",
          "self._metrics.coalesced.inc(self._queue.put(entry))", "self._queue.put(entry)",
          LEDGER),

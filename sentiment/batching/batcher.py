@@ -91,7 +91,6 @@ class Batcher:
         self._metrics = metrics
         self._cost = CostModel()
         self._arrivals: asyncio.Queue[Entry | None] = asyncio.Queue()
-        self._arrived_texts = 0
         self._queue = EntryQueue(pads=engine.batch_type.pads)
         self._admission = Admission(
             self._queue,
@@ -107,7 +106,7 @@ class Batcher:
         self._hung_engines = 0
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        metrics.queue_texts.set_function(lambda: self._queue.texts + self._arrived_texts)
+        metrics.queue_texts.set_function(self._waiting_texts)
         metrics.queue_tokens.set_function(lambda: self._queue.backlog.tokens)
         metrics.backlog_seconds.set_function(lambda: self._admission.backlog_s)
         metrics.token_budget.set_function(lambda: self._admission.token_budget)
@@ -193,7 +192,6 @@ class Batcher:
         self.check_running()
         self._queue.announce(entry, encodings)
         entry.queued_at = self._clock()
-        self._arrived_texts += len(encodings)
         self._arrivals.put_nowait(entry)
         logits = await entry.future
         ended_at = self._clock()
@@ -267,16 +265,17 @@ class Batcher:
     async def _arrive(self) -> None:
         self._put(await self._arrivals.get())
 
+    def _waiting_texts(self) -> int:
+        self._receive()  # what waits has not always been looked at
+        return self._queue.texts
+
     def _receive(self) -> None:
         """Move arrivals into the queue."""
         while not self._arrivals.empty():
             self._put(self._arrivals.get_nowait())
 
     def _put(self, entry: Entry | None) -> None:
-        if entry is None:
-            return
-        self._arrived_texts -= len(entry.encodings)
-        if not entry.left:
+        if entry is not None and not entry.left:
             self._metrics.coalesced.inc(self._queue.put(entry))
 
     def _wake(self) -> None:

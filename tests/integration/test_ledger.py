@@ -85,7 +85,7 @@ def test_metrics_agree_with_what_clients_got():
             calls = [application.spawn("seven", "eight"), occupying]
             application.wait_until_waiting(2)
             calls.append(application.spawn("eight", "nine", "nine"))
-            application.wait_until_waiting(5)
+            wait_for(lambda: application.metric("coalesced_total") == 2)
             ledger.post("comes too late", timeout_ms=50)
             application.predict(token_s=1000)
             ledger.post("has too much before it")

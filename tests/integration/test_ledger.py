@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from tests.application import Application, answers, scores
+from tests.application import Application, answers, scores, wait_for
 from tests.texts import text_of
 
 JSON = {"Content-Type": "application/json"}

@@ -79,9 +79,13 @@ class Server:
 
     def tell(self, word: str, *, until: str) -> None:
         """Tell a gated server to `hold` or `release`; return when it says `until`."""
+        assert self.ask(word) == until
+
+    def ask(self, word: str) -> str:
+        """Return what a gated server says next after `word`."""
         self.process.stdin.write(word + "\n")
         self.process.stdin.flush()
-        self.hear(until)
+        return self._said.get(timeout=60)
 
     def hear(self, word: str) -> None:
         """Wait until a gated server says `word`."""

@@ -48,9 +48,7 @@ def reset(connection):
 
 def count(server):
     """Return how many texts the engine was given."""
-    server.process.stdin.write("count\n")
-    server.process.stdin.flush()
-    return int(server.process.stdout.readline())
+    return int(server.ask("count"))
 
 
 def closed(server):

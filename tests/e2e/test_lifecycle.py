@@ -27,6 +27,7 @@ from tests.e2e.wire import (
     posting,
     read,
     take,
+    waiting,
 )
 
 KILLED = (-signal.SIGTERM, -signal.SIGKILL, -signal.SIGINT)
@@ -72,20 +73,23 @@ def test_sigterm_answers_everything_that_was_accepted(seed):
         halves[0].sendall(posting(b'["half"]')[: -source.randint(1, 8)])
         halves[1].sendall(head("GET", "/")[: -source.randint(1, 30)])
         server.tell("hold", until="held")
-        texts = [json.dumps(["x" * source.randint(1, 400)]).encode() for _ in range(70)]
-        waiting = [clients.submit(exchange, server.address, posting(texts[0]))]
+        before = waiting(server.operations)
+        # All different, or equal ones would wait as one.
+        lengths = [source.randint(1, 200) for _ in range(70)]
+        texts = [json.dumps([f"{i}" + " x" * length]).encode() for i, length in enumerate(lengths)]
+        calls = [clients.submit(exchange, server.address, posting(texts[0]))]
         server.hear("entered")
-        waiting += [clients.submit(exchange, server.address, posting(text)) for text in texts[1:]]
-        wait_until(lambda: metric(server.operations, "sentiment_queue_texts") == 69)
+        calls += [clients.submit(exchange, server.address, posting(text)) for text in texts[1:]]
+        wait_until(lambda: waiting(server.operations) == before + 70)
         server.signal(signal.SIGTERM)
         wait_until(lambda: get(server.operations, "/readyz").code == "draining")
         wait_until(lambda: not listens(server.address))
         server.signal(signal.SIGTERM)  # once more changes nothing
         assert get(server.operations, "/livez").status == 200
-        assert metric(server.operations, "sentiment_queue_texts") == 69
+        assert waiting(server.operations) == before + 70
         server.process.stdin.write("release\n")
         server.process.stdin.flush()
-        for answered in waiting:
+        for answered in calls:
             (answer,) = answered.result()
             assert answer.status == 200
             assert answer.closes

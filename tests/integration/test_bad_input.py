@@ -37,7 +37,8 @@ def recorded():
         async with Analyzer.open(settings, metrics, open_engine=lambda *_: engine) as analyzer:
             yield analyzer
 
-    app = create_app(Settings(model="compact"), open_analyzer=open_analyzer)
+    # Without the cache, or only the first of equal texts would reach it.
+    app = create_app(Settings(model="compact", cache_texts=0), open_analyzer=open_analyzer)
     with TestClient(app) as client:
         yield engine, client
 

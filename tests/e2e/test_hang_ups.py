@@ -1,7 +1,6 @@
 """Clients who hang up, politely or not, at every stage: they cost nothing and harm nobody."""
 
 import json
-import re
 import socket
 import struct
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +10,7 @@ import pytest
 
 from tests.e2e.conftest import GATED, running_server
 from tests.e2e.test_lifecycle import wait_until
-from tests.e2e.wire import connect, exchange, get, metric, post, posting, take
+from tests.e2e.wire import connect, exchange, metric, post, posting, take, waiting
 
 CLIENTS = 400
 
@@ -55,13 +54,6 @@ def closed(server):
     return metric(server.address, "sentiment_requests_total", status="499")
 
 
-def waiting(server):
-    """Return how many texts wait in the queue or stand in a batch, less what ran before."""
-    page = get(server.address, "/metrics").body.decode()  # both of one moment
-    names = "sentiment_queue_texts|sentiment_batch_texts_sum"
-    return sum(float(value) for value in re.findall(rf"^(?:{names}) (\S+)$", page, re.MULTILINE))
-
-
 def begin(server, name):
     connection = connect(server.address)
     connection.sendall(posting(json.dumps([name]).encode()))
@@ -85,9 +77,9 @@ def occupied(server):
 def test_who_hangs_up_in_the_queue_never_reaches_the_engine(server, hang_up):
     gone, ran = closed(server), count(server)
     with occupied(server):
-        before = waiting(server)
+        before = waiting(server.address)
         connections = [begin(server, f"{hang_up.__name__} {i}") for i in range(CLIENTS)]
-        wait_until(lambda: waiting(server) == before + CLIENTS)
+        wait_until(lambda: waiting(server.address) == before + CLIENTS)
         for connection in connections:
             hang_up(connection)
         wait_until(lambda: closed(server) == gone + CLIENTS)
@@ -126,9 +118,9 @@ def test_who_hangs_up_during_the_batch_harms_nobody_who_shares_it(server, hang_u
     coalesced = metric(server.address, "sentiment_coalesced_total")
     sharing = begin(server, "runs")
     wait_until(lambda: metric(server.address, "sentiment_coalesced_total") == coalesced + 1)
-    before = waiting(server)
+    before = waiting(server.address)
     neighbours = [begin(server, f"neighbour {i}") for i in range(40)]
-    wait_until(lambda: waiting(server) == before + 40)
+    wait_until(lambda: waiting(server.address) == before + 40)
     hang_up(leaving)
     for connection in neighbours[::2]:
         hang_up(connection)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import socket
 from dataclasses import dataclass
 
@@ -126,3 +127,10 @@ def metric(address, name, /, **wanted):
         for sample in family.samples
         if sample.name == name and wanted.items() <= sample.labels.items()
     )
+
+
+def waiting(address):
+    """Return how many texts wait in the queue or have been put into a batch, all told."""
+    page = get(address, "/metrics").body.decode()  # both of one moment
+    names = "sentiment_queue_texts|sentiment_batch_texts_sum"
+    return sum(float(value) for value in re.findall(rf"^(?:{names}) (\S+)$", page, re.MULTILINE))

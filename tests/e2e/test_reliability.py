@@ -60,6 +60,7 @@ def test_the_memory_of_ten_thousand_requests_is_given_back():
     assert failures(report) == []
 
 
+@pytest.mark.nightly
 def test_the_check_of_memory_finds_a_leak():
     assert failures(run(resources.leaking_memory(requests=5_000, warm_up=500))) == []
 
@@ -83,6 +84,7 @@ def test_sigterm_under_load_loses_nothing_that_was_accepted():
     assert failures(run(shutdown.shutdown(runs=2))) == []
 
 
+@pytest.mark.nightly
 def test_clients_that_dawdle_are_cut_and_told_why_while_others_are_served():
     report = run(
         slow_clients.slow_clients(

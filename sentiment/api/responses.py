@@ -1,7 +1,6 @@
 """Answers: JSON bytes that are already made, and problems."""
 
 import asyncio
-from collections.abc import Mapping
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -24,14 +23,12 @@ class ProblemResponse(Response):
 
     media_type = "application/problem+json"
 
-    def __init__(
-        self, error: RequestError, request_id: str, headers: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, error: RequestError, request_id: str) -> None:
         closing = {"Connection": "close"} if error.closes_connection else {}
         super().__init__(
             render_problem(error, request_id),
             status_code=error.status,
-            headers={**(headers or {}), **error.headers, **closing, "Cache-Control": "no-store"},
+            headers={**error.headers, **closing, "Cache-Control": "no-store"},
         )
         self._lingers = error.closes_connection
 

@@ -103,7 +103,7 @@ def change(folder, file, **members):
     path.write_text(json.dumps(json.loads(path.read_text()) | members))
 
 
-@pytest.mark.parametrize("engine", ["packed", "padded"])
+@pytest.mark.parametrize("engine", ["packed", pytest.param("padded", marks=pytest.mark.nightly)])
 def test_files_that_nobody_asked_for_lie_still(trapped, opened, engine):
     change(trapped, "tokenizer_config.json", chat_template="{{ cycler.__init__.__globals__ }}")
     assert opened(engine) == ""
@@ -130,7 +130,7 @@ def test_a_model_that_names_code_is_refused_before_anything_opens(trapped, opene
     assert "names code" in said
 
 
-@pytest.mark.parametrize("engine", ["packed", "padded"])
+@pytest.mark.parametrize("engine", ["packed", pytest.param("padded", marks=pytest.mark.nightly)])
 def test_weights_that_would_run_code_are_refused_unrun(trapped, opened, engine):
     (trapped / "pytorch_model.bin").write_bytes(pickle.dumps({"bert.weight": Trap()}))
     said = opened(engine)

@@ -3,6 +3,7 @@
 import pytest
 import schemathesis
 from hypothesis import settings
+from schemathesis.checks import not_a_server_error
 from schemathesis.python.asgi import shutdown_lifespans
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
@@ -37,4 +38,10 @@ def check(case, app):
     # JSON Schema has no word for "visible" that every language reads alike, so a few texts
     # that the document lets through are refused, under a code of their own.
     invisible = response.status_code == 422 and response.json()["code"] == "text-empty"
-    case.validate_response(response, excluded_checks=[positive_data_acceptance] * invisible)
+    # And a deadline of a millisecond is the client's own wish, though its answer begins with 5.
+    too_late = response.status_code == 504 and "X-Timeout-Ms" in case.headers
+    case.validate_response(
+        response,
+        excluded_checks=[positive_data_acceptance] * (invisible or too_late)
+        + [not_a_server_error] * too_late,
+    )

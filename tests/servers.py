@@ -8,15 +8,9 @@ do the same to tokenisation, and to `count` it says how many texts the engine wa
 
 import sys
 import threading
-from contextlib import asynccontextmanager
 
-from sentiment.analyzer import Analyzer
-from sentiment.api.app import create_app
-from sentiment.api.lifecycle import Lifecycle
-from sentiment.api.protocol import Edge
-from sentiment.launcher import run
+from benchmarks.reliability.double import serve_engine
 from sentiment.logs import configure_logging
-from sentiment.metrics import Metrics
 from sentiment.settings import Settings
 from sentiment.tokenization import Tokenization
 from tests.doubles import GatedEngine
@@ -75,17 +69,7 @@ def main():
     configure_logging(settings.log_level)
     engine = RemoteEngine()
     threading.Thread(target=obey, args=(engine,), daemon=True).start()
-
-    @asynccontextmanager
-    async def open_analyzer(settings, metrics):
-        async with Analyzer.open(settings, metrics, open_engine=lambda *_: engine) as analyzer:
-            yield analyzer
-
-    edge = Edge(settings=settings, metrics=Metrics(), lifecycle=Lifecycle())
-    app = create_app(
-        settings, metrics=edge.metrics, lifecycle=edge.lifecycle, open_analyzer=open_analyzer
-    )
-    run(app, edge, host="127.0.0.1", port=int((sys.argv[1:] or ["0"])[0]))
+    serve_engine(engine, settings, port=int((sys.argv[1:] or ["0"])[0]))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from sentiment.analyzer import Analyzer
 from sentiment.api.app import create_app
 from sentiment.api.lifecycle import Lifecycle
 from sentiment.api.protocol import Edge
+from sentiment.engines import Engine
 from sentiment.engines.batches import PackedBatch
 from sentiment.launcher import run
 from sentiment.logs import configure_logging
@@ -102,6 +103,11 @@ def main() -> None:
         leak_bytes=arguments.leak_bytes,
     )
     threading.Thread(target=engine.obey, daemon=True).start()
+    serve_engine(engine, settings)
+
+
+def serve_engine(engine: Engine, settings: Settings, *, port: int = 0) -> None:
+    """Run what `python -m sentiment serve` runs, around `engine`."""
 
     @asynccontextmanager
     async def open_analyzer(settings, metrics):
@@ -112,7 +118,7 @@ def main() -> None:
     app = create_app(
         settings, metrics=edge.metrics, lifecycle=edge.lifecycle, open_analyzer=open_analyzer
     )
-    run(app, edge, host="127.0.0.1", port=0)
+    run(app, edge, host="127.0.0.1", port=port)
 
 
 if __name__ == "__main__":

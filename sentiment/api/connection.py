@@ -6,11 +6,7 @@ from typing import Any
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
-LINGER_S = 2.0
-"""How long a closing connection goes on reading what its client still sends.
-
-Closing a socket with unread bytes resets it, and the client may lose the answer that it has
-not read yet. So the answer is followed by an end of stream, and the rest is swallowed."""
+from sentiment.api.responses import LINGER_S
 
 
 class LastingTransport(Transport):

@@ -14,7 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sentiment.api.responses import ProblemResponse
-from sentiment.errors import Draining, InternalError, Overloaded, RequestError
+from sentiment.errors import ClientClosed, Draining, InternalError, Overloaded, RequestError
 from sentiment.logs import LineLimit
 from sentiment.metrics import Metrics
 
@@ -37,7 +37,7 @@ REFUSALS_LOGGED_PER_S = 10
 the next such line: an overloaded server has better things to do than to write megabytes."""
 
 
-CLIENT_CLOSED = 499
+CLIENT_CLOSED = ClientClosed.status
 """Logged and counted, never sent: nobody was there to take an answer."""
 
 

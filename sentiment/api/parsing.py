@@ -33,7 +33,7 @@ UPGRADES = (b"upgrade", b"http2-settings")
 
 
 class StrictProtocol(HttpToolsProtocol):
-    """Feeds the parser of one connection."""
+    """Feeds the parser of one connection; what follows from it is its subclass's to say."""
 
     transport: Transport
     flow: HoldableFlow

@@ -9,7 +9,10 @@ from sentiment.api.schemas import render_problem
 from sentiment.errors import RequestError
 
 LINGER_S = 2.0
-"""How long an answer that ends a connection goes on reading what the client still sends."""
+"""How long an answer that ends a connection goes on reading what the client still sends.
+
+Closing a socket with unread bytes resets it, and the client may lose the answer that it has
+not read yet."""
 
 
 class JSONBytes(Response):

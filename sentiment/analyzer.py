@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sentiment.batching.batcher import Answer, Batcher
+from sentiment.batching.tuning import best_token_budget
 from sentiment.cache import LogitsCache
 from sentiment.engines import Engine, EngineFacts, open_engine
 from sentiment.errors import (
@@ -40,7 +41,12 @@ WARM_UP_TIMEOUT_S = 600.0
 def engine_for(model: ModelFiles, settings: Settings) -> Engine:
     """Open the engine that `settings` ask for."""
     return open_engine(
-        model, engine=settings.engine, device=settings.device, threads=settings.thread_count
+        model,
+        engine=settings.engine,
+        device=settings.device,
+        threads=settings.thread_count,
+        precision=settings.precision,
+        cache=settings.cache_path,
     )
 
 
@@ -98,15 +104,16 @@ class Analyzer:
         began_at = time.perf_counter()
         # Off the loop: reading weights takes seconds, fetching them minutes.
         model = await asyncio.to_thread(resolve_model, settings.model)
+        opened, token_budget = await asyncio.to_thread(_open, open_engine, model, settings)
         batcher = Batcher(
-            # Not kept in a name: the memory of an engine that is lost is needed by the next.
-            await asyncio.to_thread(open_engine, model, settings),
+            opened,
             reopen=lambda: open_engine(model, settings),
-            token_budget=settings.token_budget,
+            token_budget=token_budget,
             max_backlog_s=settings.max_backlog_s,
             engine_timeout_s=settings.engine_timeout_s,
             metrics=metrics,
         )
+        del opened  # the memory of an engine that is lost is needed by the next
         engine = batcher.engine
         metrics.model.labels(model.name, model.revision, engine.name, engine.precision).set(1)
         tokenizer = await asyncio.to_thread(load_tokenizer, model.folder)
@@ -270,6 +277,14 @@ class Analyzer:
         """Refuse new calls and wait for those in progress; each ends by its deadline."""
         self._closing = True
         await self._idle.wait()
+
+
+def _open(open_engine: EngineOpener, model: ModelFiles, settings: Settings) -> tuple[Engine, int]:
+    """Return the engine and the token budget that suits it."""
+    engine = open_engine(model, settings)
+    if settings.token_budget != "auto":
+        return engine, settings.token_budget
+    return engine, best_token_budget(engine)
 
 
 def _check_vocabulary(tokens: int, model: ModelFiles) -> None:

@@ -1,4 +1,4 @@
-"""The command line: `python -m sentiment serve | train | evaluate`.
+"""The command line: `python -m sentiment serve | prepare | quantize | train | evaluate`.
 
 Every failure that has a name ends in one line on standard error and an exit code:
 2 settings or usage, 3 model or port, 4 data.
@@ -78,6 +78,65 @@ def serve(
     settings = Settings.from_env()
     configure_logging(settings.log_level)
     run_server(settings, host=host, port=port)
+
+
+@app.command()
+def prepare(
+    model: Annotated[str, typer.Argument(help="As SENTIMENT_MODEL: Hub name, folder, auto.")],
+) -> None:
+    """Fetch a model and keep what makes its next start quick.
+
+    A checkpoint without safetensors, such as ProsusAI/finbert's, is read by torch once, here, and
+    kept in SENTIMENT_CACHE_FOLDER. Image builds run it.
+    """
+    _log_to_terminal()
+    from sentiment.engines import open_engine
+    from sentiment.models import resolve_model
+    from sentiment.settings import Settings
+
+    settings = Settings.from_env()
+    found = resolve_model(model)
+    engine = open_engine(
+        found,
+        engine=settings.engine,
+        device=settings.device,
+        threads=settings.thread_count,
+        precision=settings.precision,
+        cache=settings.cache_path,
+    )
+    print(f"{found.reference} is ready: {engine.name} engine, {engine.precision}")
+
+
+@app.command()
+def quantize(
+    model: Annotated[str, typer.Argument(help="As SENTIMENT_MODEL: Hub name, folder, compact.")],
+    texts: Annotated[
+        Path | None,
+        typer.Option(help="Calibrate on these, one a line, UTF-8; else on texts of the project."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="File to write; else the server's cache, for any folder of the model."),
+    ] = None,
+) -> None:
+    """Calibrate a model for SENTIMENT_PRECISION=int8.
+
+    The result, a few hundred kilobytes, holds for exactly these weights. Named int8.safetensors it
+    may lie in the model's own folder.
+    """
+    _log_to_terminal()
+    from sentiment.quantize import quantize_model
+    from sentiment.settings import Settings
+
+    settings = Settings.from_env()
+    written = quantize_model(
+        model,
+        texts=texts,
+        output=output,
+        cache=settings.cache_path,
+        threads=settings.thread_count,
+    )
+    print(f"written to {written}; SENTIMENT_PRECISION=int8 serves it")
 
 
 @app.command()

@@ -37,19 +37,30 @@ class Settings(BaseSettings):
     """Hub name with optional `@revision`, a local folder, `compact` (bundled), or `auto`:
     ProsusAI/finbert where it can be had, else `compact`."""
 
-    engine: Literal["auto", "packed", "padded"] = "auto"
-    """`packed` runs BERT without padding; `padded` runs any sequence classifier through
-    transformers. `auto` takes `packed` where the model is a BERT."""
+    engine: Literal["auto", "openvino", "packed", "padded"] = "auto"
+    """`openvino` runs BERT without padding on a CPU, `packed` does on a GPU, and anywhere where
+    there is torch; `padded` runs any sequence classifier through transformers. `auto` takes the
+    first of them that runs the model here."""
 
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     """`cpu`, `cuda`, `cuda:1`; `auto` takes a GPU where there is one."""
 
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
+    """Of the arithmetic. `auto` is bf16 where the device computes it natively, else fp32, which
+    gives transformers' numbers. int8 runs on CPUs and needs `python -m sentiment quantize` once;
+    fp16 runs on GPUs."""
+
     threads: Auto | Annotated[int, Field(ge=1)] = "auto"
     """Threads of one forward pass on a CPU; `auto` is the number of usable cores."""
 
-    token_budget: int = Field(1024, ge=1)
+    token_budget: Auto | Annotated[int, Field(ge=1)] = "auto"
     """Most tokens in one forward pass, padding included where the engine pads. A text with
-    more tokens still runs, alone. 512 to 1024 is best on CPUs: larger falls out of cache."""
+    more tokens still runs, alone. `auto` measures at start which is best for the engine."""
+
+    cache_folder: Path | None = None
+    """Where what is worth keeping until the next start is kept: the weights of a `.bin` checkpoint
+    in a form that is read without torch, calibrations for int8. Unset, it is `sentiment` in the
+    user's cache. A folder that cannot be written costs nothing but time."""
 
     max_backlog_s: float = Field(10, gt=0)
     """Predicted seconds of work that may lie ahead of a request before it is refused with 429.
@@ -158,9 +169,21 @@ class Settings(BaseSettings):
             ) from None
 
     @property
+    def cache_path(self) -> Path:
+        """Where things are kept between starts, with the default resolved."""
+        return self.cache_folder or default_cache_folder()
+
+    @property
     def thread_count(self) -> int:
         """Threads of one forward pass, with `auto` resolved for this process."""
         return usable_cores() if self.threads == "auto" else self.threads
+
+
+def default_cache_folder() -> Path:
+    """Return `sentiment` in the user's cache folder, which may not exist yet."""
+    # A home may be unknown, as to a user without a name in a container; then `~` is taken as such.
+    user_cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(user_cache) / "sentiment"
 
 
 def usable_cores() -> int:

@@ -27,6 +27,7 @@ class GatedEngine:
     device = "cpu"
     precision = "fp32"
     batch_type = PackedBatch
+    token_budgets = (1024,)
 
     def __init__(self) -> None:
         self.batches: list[list[tuple[int, ...]]] = []

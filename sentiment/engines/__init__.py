@@ -1,15 +1,19 @@
 """One loaded model on one device, behind one protocol.
 
-`packed` runs BERT without a padding token and is imported without transformers; `padded`
-runs any Hugging Face sequence classifier and is the reference. Both answer the same numbers.
+`packed` is BERT without a padding token in plain torch, `openvino` the same graph on a CPU without
+torch; `padded` runs any Hugging Face sequence classifier and is the reference. In fp32 all answer
+the same numbers.
 """
 
 import logging
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Protocol
 
 from sentiment.engines.batches import PackedBatch, PaddedBatch
+from sentiment.engines.bert import BertShape
 from sentiment.errors import ModelError, first_line
 from sentiment.models import ModelFiles
 from sentiment.predictions import Logits
@@ -19,10 +23,14 @@ __all__ = ["ENGINES", "Engine", "EngineFacts", "open_engine"]
 log = logging.getLogger(__name__)
 
 ENGINES = {
+    "openvino": "sentiment.engines.openvino:OpenVinoEngine",
     "packed": "sentiment.engines.packed:PackedEngine",
     "padded": "sentiment.engines.padded:PaddedEngine",
 }
 """Name of an engine -> where it is imported from, once it is wanted."""
+
+GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+"""Of the drivers of NVIDIA, of Windows' Linux, and of AMD."""
 
 
 class Engine(Protocol):
@@ -36,6 +44,8 @@ class Engine(Protocol):
     """Of its arithmetic, such as `fp32`."""
     batch_type: type[PackedBatch] | type[PaddedBatch]
     """How it wants encodings laid out; `batch_type.collate` makes one."""
+    token_budgets: tuple[int, ...]
+    """Token budgets that may be best for it, ascending; the warm-up measures."""
 
     def infer(self, batch: Any) -> Logits:
         """Classify one batch of `batch_type`. Called from one thread, never twice at once.
@@ -59,24 +69,57 @@ class EngineFacts:
     precision: str
 
 
-def open_engine(model: ModelFiles, *, engine: str, device: str, threads: int) -> Engine:
-    """Load `model` into the engine named `engine`; `auto` takes packed where it can.
+def open_engine(
+    model: ModelFiles,
+    *,
+    engine: str,
+    device: str,
+    threads: int,
+    precision: str = "fp32",
+    cache: Path | None = None,
+) -> Engine:
+    """Load `model` into the engine named `engine`; `auto` takes the fastest that runs it here.
+
+    Args:
+        precision: `fp32`, `bf16`, `fp16`, `int8`, or `auto`: bf16 where the device has it.
+        cache: folder for what is worth keeping until the next start.
 
     Raises:
         ModelError: the weights cannot be read, or do not fit the engine.
     """
     try:
         if engine == "auto":
-            engine = "packed" if _engine_class("packed").supports(model) else "padded"
-        opened: Engine = _engine_class(engine).open(model, device=device, threads=threads)
+            engine = _choose(model, device)
+        opened: Engine = _engine_class(engine).open(
+            model, device=device, threads=threads, precision=precision, cache=cache
+        )
     except ModelError:
         raise
     except Exception as error:
-        # torch, safetensors, pickle and transformers each report a damaged file their own way.
+        # Each library reports a damaged file its own way.
         log.debug("engine failed to open", exc_info=True)
         raise ModelError(f"{model.weights}: cannot be loaded: {first_line(error)}") from error
-    log.info("engine ready", extra={"engine": opened.name, "device": opened.device})
+    log.info(
+        "engine ready",
+        extra={"engine": opened.name, "device": opened.device, "precision": opened.precision},
+    )
     return opened
+
+
+def _choose(model: ModelFiles, device: str) -> str:
+    if not BertShape.fits(model):
+        return "padded"
+    on_cpu = device == "cpu" or (device == "auto" and not _gpu())
+    return "openvino" if on_cpu and find_spec("openvino") else "packed"
+
+
+def _gpu() -> bool:
+    """Whether torch finds a GPU; it is not imported, which takes seconds, where none can be."""
+    if not any(Path(file).exists() for file in GPU_FILES):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def _engine_class(name: str) -> Any:

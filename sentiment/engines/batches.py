@@ -7,7 +7,18 @@ from typing import ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
+
+
+def rounded_up(count: int, multiple: int) -> int:
+    """Return the next multiple.
+
+    Engines prepare kernels for each shape that they meet: the first batch of a new one takes up to
+    a fifth longer, the first single text up to twice as long. Every batch would have its own
+    shape.
+    """
+    return -(-count // multiple) * multiple
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +63,7 @@ class PaddedBatch:
 
 @dataclass(frozen=True, slots=True)
 class PackedBatch:
-    """All texts end to end, and where each begins: no padding.
-
-    Attention needs a rectangle again, because a token may look at its own text only.
-    `slots` says where each token goes in it: `row * width + position`.
-    """
+    """All texts end to end, and where each begins: no padding."""
 
     pads: ClassVar[bool] = False
 
@@ -94,7 +101,50 @@ class PackedBatch:
         return int(self.lengths.max())
 
     @property
-    def slots(self) -> Int64:
-        """`[tokens]`: index of each token in a rectangle `[texts * width]`."""
-        rows = np.repeat(np.arange(len(self.lengths)), self.lengths)
-        return rows * self.width + self.positions
+    def attention_rows(self) -> "AttentionRows":
+        """Where attention finds the texts."""
+        return AttentionRows.of(self.lengths)
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionRows:
+    """A rectangle for attention alone, in which short texts share a row.
+
+    A token may look at its own text only, so attention needs a width. One row a text would cost
+    `texts * width^2`: a single text of 512 tokens among thirty headlines would double the time of
+    the whole batch. Rows filled with several texts cost about `tokens * width`.
+    """
+
+    segments: Int32
+    """`[rows, width]`: the text that stands there, -1 for none."""
+    sources: Int32
+    """`[rows * width]`: index of the token that stands there, 0 where none does."""
+    slots: Int32
+    """`[tokens]`: index of each token in `[rows * width]`."""
+
+    @classmethod
+    def of(cls, lengths: Int64) -> Self:
+        """Lay out texts of `lengths int64 [texts]`: longest first, each where there is room.
+
+        Width and rows are rounded up, so that fewer shapes occur; see `rounded_up`.
+        """
+        width = rounded_up(int(lengths.max()), 8)
+        starts = np.empty_like(lengths)  # where each text's slots begin
+        rows = free = 0
+        for text in np.argsort(-lengths, kind="stable").tolist():
+            length = int(lengths[text])
+            if length > free:
+                rows, free = rows + 1, width
+            starts[text] = rows * width - free
+            free -= length
+        rows = 1 if rows == 1 else rounded_up(rows, 2)
+        tokens = int(lengths.sum())
+        counted = np.arange(tokens)
+        slots = (counted + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)).astype(
+            np.int32
+        )
+        segments = np.full(rows * width, -1, dtype=np.int32)
+        segments[slots] = np.repeat(np.arange(len(lengths)), lengths)
+        sources = np.zeros(rows * width, dtype=np.int32)
+        sources[slots] = counted
+        return cls(segments.reshape(rows, width), sources, slots)

@@ -1,11 +1,18 @@
-"""What both torch engines need to know of devices."""
+"""What both torch engines need to know of devices and types."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 
 from sentiment.errors import ModelError
+
+TORCH_TYPES: Mapping[str, torch.dtype] = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
+"""Precision -> type of weights and of what flows between them."""
 
 
 def torch_device(device: str) -> torch.device:
@@ -19,6 +26,24 @@ def torch_device(device: str) -> torch.device:
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ModelError(f"no CUDA device here, but SENTIMENT_DEVICE={device}")
     return torch.device(device)
+
+
+def torch_precision(precision: str, device: torch.device) -> str:
+    """Return the precision that the setting names; `auto` is bf16 on a GPU that has it.
+
+    Raises:
+        ModelError: torch does not compute it on this device.
+    """
+    bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if precision == "auto":
+        return "bf16" if bf16 else "fp32"
+    if precision == "bf16" and device.type == "cuda" and not bf16:
+        raise ModelError("this GPU has no bf16; SENTIMENT_PRECISION=fp16 or fp32 runs on it")
+    if precision == "fp16" and device.type != "cuda":
+        raise ModelError("fp16 needs a GPU; SENTIMENT_PRECISION=auto takes what this CPU has")
+    if precision == "int8":
+        raise ModelError("int8 needs SENTIMENT_ENGINE=openvino, which runs BERT on CPUs")
+    return precision
 
 
 @contextmanager

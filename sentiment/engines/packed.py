@@ -1,154 +1,112 @@
-"""Padding-free BERT in plain torch.
+"""Padding-free BERT in plain torch: the definition, and the engine for GPUs.
 
-Every linear layer runs on `[tokens, hidden]`, all texts end to end; only attention, about
-1 % of the work on headlines, sees a padded rectangle. The last layer is computed for the
-first token of each text alone, the only one that the classifier reads. Neither changes a
-number beyond rounding: `tests/integration/test_engines.py` holds this engine to
-`transformers` within 1e-5.
+Every linear layer runs on `[tokens, hidden]`, all texts end to end. Attention, about 1 % of the
+work on headlines, sees rows that several texts share, or on a GPU the texts as they lie. The last
+layer is computed for the first token of each text alone, the only one that the classifier reads.
+None of it changes a number beyond rounding: `tests/integration/test_engines.py` holds this
+engine to `transformers` within 1e-5 in fp32.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from pathlib import Path
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention.varlen import varlen_attn
 
-from sentiment.engines.batches import PackedBatch
-from sentiment.engines.devices import memory_errors, torch_device
-from sentiment.errors import ModelError
+from sentiment.engines.batches import Int32, Int64, PackedBatch
+from sentiment.engines.bert import BertShape, Checkpoint
+from sentiment.engines.devices import TORCH_TYPES, memory_errors, torch_device, torch_precision
 from sentiment.models import ModelFiles
 from sentiment.predictions import Logits
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "gelu": F.gelu,  # the exact one, by erf; the tanh form changes scores
+    "gelu": F.gelu,
     "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
     "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate="tanh"),
     "relu": F.relu,
     "silu": F.silu,
 }
 
+CPU_BUDGETS = (512, 1024)
+GPU_BUDGETS = (4096, 8192, 16384, 32768)
+"""Token budgets among which the warm-up chooses."""
+
 
 class PackedEngine:
     """BERT for sequence classification without a padding token."""
 
     name: ClassVar[str] = "packed"
-    precision: ClassVar[str] = "fp32"
     batch_type: ClassVar[type[PackedBatch]] = PackedBatch
 
-    def __init__(self, model: "PackedBert", device: torch.device) -> None:
-        self.model = model.to(device).eval()
+    def __init__(self, model: "PackedBert", device: torch.device, precision: str) -> None:
+        self.precision = precision
+        self.model = model.to(device, TORCH_TYPES[precision]).eval()
         self.device = str(device)
+        # Flash attention takes texts as they lie; torch has it for 16 bits on a GPU.
+        self._varlen = device.type == "cuda" and precision != "fp32"
+        self.token_budgets = GPU_BUDGETS if device.type == "cuda" else CPU_BUDGETS
 
     @classmethod
-    def supports(cls, model: ModelFiles) -> bool:
-        """Whether this is a BERT whose every detail the engine computes."""
-        return (
-            model.architecture == "bert" and model.config.get("hidden_act", "gelu") in ACTIVATIONS
-        )
-
-    @classmethod
-    def open(cls, model: ModelFiles, *, device: str, threads: int) -> Self:
-        """Load the weights, convert them to fp32 and move them to `device`.
+    def open(
+        cls, model: ModelFiles, *, device: str, threads: int, precision: str, cache: Path | None
+    ) -> Self:
+        """Load the weights and move them to `device`.
 
         Raises:
-            ModelError: not a BERT, or a tensor is missing or has another shape.
+            ModelError: not a BERT, a tensor is missing or has another shape, or the device does
+                not compute the precision.
         """
         shape = BertShape.from_config(model)
+        found = torch_device(device)
         torch.set_num_threads(threads)
-        return cls(PackedBert(shape, _Weights(model)), torch_device(device))
+        weights = Weights(Checkpoint.open(model, cache=cache))
+        return cls(PackedBert(shape, weights), found, torch_precision(precision, found))
 
     def infer(self, batch: PackedBatch) -> Logits:
         """Classify one batch; see `Engine.infer`."""
         with torch.inference_mode(), memory_errors():
+            attention = (
+                self._varlen_attention(batch) if self._varlen else self._row_attention(batch)
+            )
             logits: Tensor = self.model(
-                *(
-                    torch.from_numpy(array).to(self.device)
-                    for array in (batch.ids, batch.positions, batch.slots, batch.row_starts)
-                ),
-                batch.width,
+                self._moved(batch.ids),
+                self._moved(batch.positions),
+                self._moved(batch.row_starts),
+                attention,
             )
-        return np.asarray(logits.cpu().numpy(), dtype=np.float32)
+        return np.asarray(logits.float().cpu().numpy(), dtype=np.float32)
 
-
-@dataclass(frozen=True, slots=True)
-class BertShape:
-    """What of `config.json` decides the graph."""
-
-    vocabulary: int
-    hidden: int
-    layers: int
-    heads: int
-    intermediate: int
-    positions: int
-    token_types: int
-    labels: int
-    activation: str
-    norm_eps: float
-
-    @classmethod
-    def from_config(cls, model: ModelFiles) -> Self:
-        """Read the shape, with BERT's defaults for what an old configuration leaves out.
-
-        Raises:
-            ModelError: the architecture or a detail of it is not BERT's.
-        """
-        config: dict[str, Any] = model.config
-        if model.architecture != "bert":
-            raise ModelError(
-                f"{model.folder}: the packed engine runs BERT only; SENTIMENT_ENGINE=padded "
-                f"runs {model.architecture or 'other architectures'}"
-            )
-        activation = config.get("hidden_act", "gelu")
-        if activation not in ACTIVATIONS:
-            raise ModelError(f"{model.folder}: unknown hidden_act {activation}")
-        hidden, heads = config.get("hidden_size", 768), config.get("num_attention_heads", 12)
-        if hidden % heads:
-            raise ModelError(f"{model.folder}: {heads} heads do not divide {hidden} dimensions")
-        return cls(
-            vocabulary=config.get("vocab_size", 30522),
-            hidden=hidden,
-            layers=config.get("num_hidden_layers", 12),
-            heads=heads,
-            intermediate=config.get("intermediate_size", 3072),
-            positions=config.get("max_position_embeddings", 512),
-            token_types=config.get("type_vocab_size", 2),
-            labels=len(model.labels),
-            activation=activation,
-            norm_eps=config.get("layer_norm_eps", 1e-12),
+    def _row_attention(self, batch: PackedBatch) -> "RowAttention":
+        rows = batch.attention_rows
+        return RowAttention(
+            self._moved(rows.segments), self._moved(rows.sources), self._moved(rows.slots)
         )
 
+    def _varlen_attention(self, batch: PackedBatch) -> "VarlenAttention":
+        offsets = np.append(batch.row_starts, batch.tokens).astype(np.int32)
+        return VarlenAttention(self._moved(offsets), batch.width)
 
-class _Weights:
-    """A checkpoint's tensors, taken by name and checked by shape."""
+    def _moved(self, array: Int32 | Int64) -> Tensor:
+        tensor = torch.from_numpy(array)
+        if self.device == "cpu":
+            return tensor
+        # From pinned memory the copy does not wait for what the GPU still computes.
+        return tensor.pin_memory().to(self.device, non_blocking=True)
 
-    def __init__(self, model: ModelFiles) -> None:
-        self._path = model.weights
-        if self._path.suffix == ".safetensors":
-            tensors = load_file(self._path)
-        else:
-            # weights_only: a pickle that asks for anything but tensors is refused unrun.
-            tensors = torch.load(self._path, map_location="cpu", weights_only=True)
-        # Checkpoints from TensorFlow days call LayerNorm's parameters gamma and beta.
-        self._tensors = {
-            name.replace("LayerNorm.gamma", "LayerNorm.weight").replace(
-                "LayerNorm.beta", "LayerNorm.bias"
-            ): tensor
-            for name, tensor in tensors.items()
-        }
+
+class Weights:
+    """A checkpoint's tensors as modules of torch."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
 
     def take(self, name: str, *shape: int) -> nn.Parameter:
-        tensor = self._tensors.get(name)
-        if tensor is None:
-            raise ModelError(f"{self._path}: no tensor {name}")
-        if tensor.shape != shape:
-            raise ModelError(
-                f"{self._path}: {name} has shape {list(tensor.shape)}, expected {list(shape)}"
-            )
-        return nn.Parameter(tensor.float(), requires_grad=False)
+        tensor = torch.from_numpy(self._checkpoint.take(name, *shape))
+        return nn.Parameter(tensor, requires_grad=False)
 
     def linear(self, name: str, inputs: int, outputs: int) -> nn.Linear:
         layer = nn.Linear(inputs, outputs, device="meta")
@@ -163,10 +121,53 @@ class _Weights:
         return layer
 
 
+class Attention(Protocol):
+    """How tokens of one text find each other among those of all texts."""
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Map three of `[tokens, heads, size]` to one of the same."""
+        ...
+
+
+class RowAttention:
+    """In rows that texts share; see `AttentionRows`."""
+
+    def __init__(self, segments: Tensor, sources: Tensor, slots: Tensor) -> None:
+        self._rows, self._width = segments.shape
+        self._sources = sources
+        self._slots = slots
+        self._mask = segments[:, None, :, None] == segments[:, None, None, :]
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        mixed = F.scaled_dot_product_attention(
+            self._spread(query), self._spread(key), self._spread(value), attn_mask=self._mask
+        )
+        return mixed.transpose(1, 2).flatten(0, 1)[self._slots]
+
+    def _spread(self, x: Tensor) -> Tensor:
+        """`[tokens, heads, size]` -> `[rows, heads, width, size]`."""
+        return x[self._sources].view(self._rows, self._width, *x.shape[1:]).transpose(1, 2)
+
+
+class VarlenAttention:
+    """On the texts as they lie, by flash attention."""
+
+    def __init__(self, offsets: Tensor, width: int) -> None:
+        """Take where each text begins, and the end: `int32 [texts + 1]`."""
+        self._offsets = offsets
+        self._width = width
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        offsets, width = self._offsets, self._width
+        mixed = varlen_attn(query, key, value, offsets, offsets, width, width)
+        assert isinstance(mixed, Tensor)  # a pair only where more is asked for
+        return mixed
+
+
 class PackedBert(nn.Module):
     """The graph: `[tokens]` of ids in, `[texts, labels]` of logits out."""
 
-    def __init__(self, shape: BertShape, weights: _Weights) -> None:
+    def __init__(self, shape: BertShape, weights: Weights) -> None:
         super().__init__()
         hidden, prefix = shape.hidden, "bert.embeddings."
         self.words = weights.take(f"{prefix}word_embeddings.weight", shape.vocabulary, hidden)
@@ -183,60 +184,26 @@ class PackedBert(nn.Module):
         self.classifier = weights.linear("classifier", hidden, shape.labels)
 
     def forward(
-        self, ids: Tensor, positions: Tensor, slots: Tensor, row_starts: Tensor, width: int
+        self, ids: Tensor, positions: Tensor, row_starts: Tensor, attention: Attention
     ) -> Tensor:
         """Classify packed texts.
 
         Args:
-            ids, positions, slots: `int64 [tokens]`, as in `PackedBatch`.
+            ids, positions: `int64 [tokens]`, as in `PackedBatch`.
             row_starts: `int64 [texts]`.
-            width: tokens of the longest text.
         """
-        rectangle = Rectangle.of(slots, rows=len(row_starts), width=width)
         x = self.norm(self.words[ids] + self.positions[positions])  # [tokens, hidden]
         for layer in self.layers[:-1]:
-            x = layer(x, rectangle)
-        x = self.layers[-1](x, rectangle, row_starts)  # [texts, hidden]
+            x = layer(x, attention)
+        x = self.layers[-1](x, attention, row_starts)  # [texts, hidden]
         logits: Tensor = self.classifier(torch.tanh(self.pooler(x)))
         return logits
-
-
-@dataclass(frozen=True, slots=True)
-class Rectangle:
-    """Where packed tokens lie in `[rows, width]`, for attention alone."""
-
-    slots: Tensor | None
-    """`int64 [tokens]`, or `None` where every text fills its row: then nothing moves."""
-    mask: Tensor | None
-    """`bool [rows, 1, 1, width]`: true where a token stands; `None` with `slots`."""
-    rows: int
-    width: int
-
-    @classmethod
-    def of(cls, slots: Tensor, *, rows: int, width: int) -> Self:
-        if len(slots) == rows * width:
-            return cls(None, None, rows, width)
-        mask = torch.zeros(rows * width, dtype=torch.bool, device=slots.device)
-        mask[slots] = True
-        return cls(slots, mask.view(rows, 1, 1, width), rows, width)
-
-    def spread(self, x: Tensor) -> Tensor:
-        """`[tokens, heads, size]` -> `[rows, heads, width, size]`, zero between texts."""
-        if self.slots is not None:
-            empty = x.new_zeros(self.rows * self.width, *x.shape[1:])
-            x = empty.index_copy(0, self.slots, x)
-        return x.view(self.rows, self.width, *x.shape[1:]).transpose(1, 2)
-
-    def gather(self, x: Tensor) -> Tensor:
-        """`[rows, heads, width, size]` -> `[tokens, heads * size]`: `spread` undone."""
-        x = x.transpose(1, 2).reshape(self.rows * self.width, -1)
-        return x if self.slots is None else x[self.slots]
 
 
 class PackedLayer(nn.Module):
     """One transformer layer, after Vaswani et al. 2017 with BERT's post-normalisation."""
 
-    def __init__(self, shape: BertShape, weights: _Weights, prefix: str) -> None:
+    def __init__(self, shape: BertShape, weights: Weights, prefix: str) -> None:
         super().__init__()
         hidden = shape.hidden
         self.heads = shape.heads
@@ -251,20 +218,13 @@ class PackedLayer(nn.Module):
         self.narrow = linear(f"{prefix}output.dense", shape.intermediate, hidden)
         self.output_norm = norm(f"{prefix}output.LayerNorm", hidden, shape.norm_eps)
 
-    def forward(self, x: Tensor, rectangle: Rectangle, row_starts: Tensor | None = None) -> Tensor:
-        """Map `[tokens, hidden]` to the same; with `row_starts` to `[texts, hidden]`.
-
-        With `row_starts` only each text's first token asks, though all its tokens answer.
-        """
-        key = rectangle.spread(self._split(self.key(x)))
-        value = rectangle.spread(self._split(self.value(x)))
-        if row_starts is not None:
-            x = x[row_starts]
-            query = self._split(self.query(x)).unsqueeze(2)  # [rows, heads, 1, size]
-        else:
-            query = rectangle.spread(self._split(self.query(x)))
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=rectangle.mask)
-        mixed = mixed.flatten(1) if row_starts is not None else rectangle.gather(mixed)
+    def forward(self, x: Tensor, attention: Attention, row_starts: Tensor | None = None) -> Tensor:
+        """Map `[tokens, hidden]` to the same; with `row_starts` to `[texts, hidden]`."""
+        mixed = attention(
+            *(self._split(linear(x)) for linear in (self.query, self.key, self.value))
+        ).flatten(1)
+        if row_starts is not None:  # all tokens have answered; only each text's first is asked for
+            x, mixed = x[row_starts], mixed[row_starts]
         x = self.attended_norm(x + self.attended(mixed))
         y: Tensor = self.output_norm(x + self.narrow(self.activation(self.widen(x))))
         return y

@@ -1,5 +1,6 @@
 """Any Hugging Face sequence classifier, padded, through `transformers`: the reference."""
 
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 import transformers
 
 from sentiment.engines.batches import PaddedBatch
-from sentiment.engines.devices import memory_errors, torch_device
+from sentiment.engines.devices import TORCH_TYPES, memory_errors, torch_device, torch_precision
 from sentiment.errors import ModelError
 from sentiment.models import ModelFiles
 from sentiment.predictions import Logits
@@ -17,28 +18,34 @@ class PaddedEngine:
     """A `transformers` model behind the `Engine` protocol."""
 
     name: ClassVar[str] = "padded"
-    precision: ClassVar[str] = "fp32"
     batch_type: ClassVar[type[PaddedBatch]] = PaddedBatch
+    token_budgets: ClassVar[tuple[int, ...]] = (1024,)
 
-    def __init__(self, model: Any, device: torch.device) -> None:
+    def __init__(self, model: Any, device: torch.device, precision: str) -> None:
+        self.precision = precision
         self.model = model.to(device).eval()
         # Decoders pool at the last id that is not this one, so it matters though it is masked.
         self._pad_id = model.config.pad_token_id or 0
         self.device = str(device)
 
     @classmethod
-    def open(cls, model: ModelFiles, *, device: str, threads: int) -> Self:
-        """Load the model in fp32 and move it to `device`.
+    def open(
+        cls, model: ModelFiles, *, device: str, threads: int, precision: str, cache: Path | None
+    ) -> Self:
+        """Load the model and move it to `device`.
 
         Raises:
-            ModelError: weights are missing; `transformers` alone would make them up.
+            ModelError: weights are missing, which `transformers` alone would make up, or the
+                device does not compute the precision.
         """
+        found = torch_device(device)
+        precision = torch_precision(precision, found)
         torch.set_num_threads(threads)
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
         loaded, report = transformers.AutoModelForSequenceClassification.from_pretrained(
             model.folder,
-            dtype=torch.float32,
+            dtype=TORCH_TYPES[precision],
             use_safetensors=model.weights.suffix == ".safetensors",
             local_files_only=True,
             trust_remote_code=False,
@@ -46,7 +53,7 @@ class PaddedEngine:
         )
         if missing := sorted(report["missing_keys"]):
             raise ModelError(f"{model.weights}: no tensor {missing[0]}")
-        return cls(loaded, torch_device(device))
+        return cls(loaded, found, precision)
 
     def infer(self, batch: PaddedBatch) -> Logits:
         """Classify one batch; see `Engine.infer`."""

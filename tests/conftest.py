@@ -33,5 +33,5 @@ def service():
     from sentiment import Settings
     from sentiment.api.app import create_app
 
-    with TestClient(create_app(Settings(model="compact", threads=2))) as client:
+    with TestClient(create_app(Settings(model="compact", threads=2, precision="fp32"))) as client:
         yield client

@@ -108,7 +108,11 @@ class Server:
 
 def environment(**settings: str) -> dict[str, str]:
     # No cache: a test counts on what it sends being computed.
-    defaults = {"SENTIMENT_MODEL": "compact", "SENTIMENT_CACHE_TEXTS": "0"}
+    defaults = {
+        "SENTIMENT_MODEL": "compact",
+        "SENTIMENT_CACHE_TEXTS": "0",
+        "SENTIMENT_PRECISION": "fp32",  # the same answers on every CPU
+    }
     return {**os.environ, **defaults, **settings}
 
 

@@ -14,7 +14,7 @@ from tests.doubles import GatedEngine
 from tests.texts import MIXED_LENGTHS, TEXTS, text_of
 
 # Without the cache, or what is to be computed twice would be computed once.
-COMPACT = Settings(model="compact", threads=2, cache_texts=0)
+COMPACT = Settings(model="compact", threads=2, precision="fp32", cache_texts=0)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -22,7 +22,12 @@ from tests.texts import TEXTS, text_of
 @pytest.fixture(scope="module")
 def client():
     settings = Settings(
-        model="compact", max_body_bytes=100_000, max_texts=300, threads=2, cache_texts=0
+        model="compact",
+        precision="fp32",
+        max_body_bytes=100_000,
+        max_texts=300,
+        threads=2,
+        cache_texts=0,
     )
     with TestClient(create_app(settings)) as client:
         yield client
@@ -240,7 +245,7 @@ def test_info_names_model_engine_limits_and_versions(client):
     info = client.get("/info").json()
     assert info["model"]["labels"] == ["positive", "negative", "neutral"]
     assert info["model"]["max_tokens"] == 512
-    assert info["engine"] == {"name": "packed", "device": "cpu", "precision": "fp32"}
+    assert info["engine"] == {"name": "openvino", "device": "cpu", "precision": "fp32"}
     assert info["limits"]["max_texts"] == 300
     assert set(info["versions"]) >= {"torch", "tokenizers"}
 
@@ -253,7 +258,7 @@ def test_metrics_say_what_was_done(client):
     assert metric(client, "sentiment_texts_total") == texts + 2
     assert metric(client, "sentiment_texts_total", label="positive") == positive + 1
     assert metric(client, "sentiment_requests_total", route="POST /", status="200") == requests + 1
-    assert metric(client, "sentiment_model_info", name="compact", engine="packed") == 1
+    assert metric(client, "sentiment_model_info", name="compact", engine="openvino") == 1
     assert metric(client, "sentiment_queue_texts") == 0
 
 

@@ -61,7 +61,7 @@ def reference(model):
         )
 
 
-@pytest.fixture(scope="module", params=["packed", "padded"])
+@pytest.fixture(scope="module", params=["openvino", "packed", "padded"])
 def engine(request, model):
     return open_engine(model, engine=request.param, device="cpu", threads=2)
 
@@ -146,9 +146,9 @@ def test_auto_runs_other_architectures_through_the_padded_engine(other):
     assert np.abs(infer(engine, encodings) - expected).max() <= TOLERANCE
 
 
-def test_auto_runs_bert_through_the_packed_engine(finbert_folder):
+def test_auto_runs_bert_on_a_cpu_through_openvino(finbert_folder):
     model = read_model(finbert_folder, name="m")
-    assert open_engine(model, engine="auto", device="cpu", threads=1).name == "packed"
+    assert open_engine(model, engine="auto", device="cpu", threads=1).name == "openvino"
 
 
 def test_auto_leaves_a_bert_that_the_packed_engine_does_not_know_to_the_padded_one(folder):
@@ -178,7 +178,7 @@ def opened(folder, engine):
     return open_engine(read_model(folder, name="m"), engine=engine, device="cpu", threads=1)
 
 
-@pytest.mark.parametrize("engine", ["packed", "padded"])
+@pytest.mark.parametrize("engine", ["openvino", "packed", "padded"])
 class TestDamage:
     """What the engines refuse: each by one `ModelError` that names the file."""
 
@@ -213,6 +213,8 @@ class TestDamage:
         assert not canary.exists()
 
     def test_no_gpu_is_said_plainly(self, folder, engine):
+        if engine == "openvino":
+            pytest.skip("runs on CPUs alone, and says so")
         if torch.cuda.is_available():
             pytest.skip("a GPU is here")
         with pytest.raises(ModelError, match="no CUDA device here, but SENTIMENT_DEVICE=cuda"):
@@ -241,6 +243,28 @@ def test_the_packed_engine_refuses_what_it_would_compute_wrongly(folder, change,
     (folder / "config.json").write_text(json.dumps(config | change))
     with pytest.raises(ModelError, match=message):
         opened(folder, "packed")
+
+
+def test_openvinos_memory_errors_are_told_apart_from_its_other_failures(folder):
+    failing = opened(folder, "openvino")
+    request, failing._request = failing._request, Failing("std::bad_alloc")
+    with pytest.raises(MemoryError):
+        infer(failing, [np.arange(1000, 1020)])
+    failing._request = Failing("a shape is wrong")
+    with pytest.raises(RuntimeError, match="shape"):
+        infer(failing, [np.arange(1000, 1020)])
+    failing._request = request
+    assert infer(failing, [np.arange(1000, 1020)]).shape == (1, 3)
+
+
+class Failing:
+    """A request that fails as OpenVINO does, which has one type for every error."""
+
+    def __init__(self, reason):
+        self.reason = reason
+
+    def infer(self, *_, **__):
+        raise RuntimeError(f"Exception from src/inference/infer_request.cpp:224: {self.reason}")
 
 
 @pytest.mark.parametrize("engine", ["packed", "padded"])

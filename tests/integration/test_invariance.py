@@ -29,12 +29,14 @@ def sentences(count, *, seed):
     ]
 
 
-ENGINES = ("packed", pytest.param("padded", marks=pytest.mark.nightly))
+ENGINES = ("openvino", *(pytest.param(e, marks=pytest.mark.nightly) for e in ("packed", "padded")))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=ENGINES)
 async def analyzer(request):
-    settings = Settings(model="compact", threads=2, cache_texts=0, engine=request.param)
+    settings = Settings(
+        model="compact", threads=2, precision="fp32", cache_texts=0, engine=request.param
+    )
     async with Analyzer.open(settings) as analyzer:
         yield analyzer
 

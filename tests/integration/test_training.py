@@ -311,7 +311,7 @@ def test_annotators_and_teacher_are_evaluated_apart_on_texts_held_out(evaluation
 
 def test_the_evaluation_names_model_engine_and_data(evaluation, model, record):
     assert evaluation["model"] == f"trained@{sha256(model.weights)[:12]}"
-    assert evaluation["engine"]["name"] == "packed"
+    assert evaluation["engine"]["name"] == "openvino"
     assert evaluation["data_sha256"] == record["data"]["files_sha256"]
 
 

@@ -39,11 +39,28 @@ def test_packing_keeps_every_token_and_says_where_texts_begin(encodings):
 
 
 @given(ENCODINGS)
-def test_slots_lead_from_the_packed_layout_to_the_padded_one(encodings):
-    packed, padded = PackedBatch.collate(encodings), PaddedBatch.collate(encodings)
-    rectangle = np.zeros(padded.ids.size, dtype=np.int64)
-    rectangle[packed.slots] = packed.ids
-    assert rectangle.reshape(padded.ids.shape).tolist() == padded.ids.tolist()
+def test_every_token_stands_once_in_the_rows_and_its_text_stands_together(encodings):
+    batch = PackedBatch.collate(encodings)
+    rows = batch.attention_rows
+    for text, (start, length) in enumerate(zip(batch.row_starts, batch.lengths, strict=True)):
+        slots = rows.slots[start : start + length]
+        assert slots.tolist() == list(range(slots[0], slots[0] + length))
+        assert len(set(slots // rows.segments.shape[1])) == 1
+        assert rows.sources[slots].tolist() == list(range(start, start + length))
+        assert (rows.segments.reshape(-1)[slots] == text).all()
+    assert (rows.segments >= 0).sum() == batch.tokens
+
+
+def test_short_texts_share_a_row_beside_a_long_one():
+    batch = PackedBatch.collate([np.arange(512), *[np.arange(30)] * 17])
+    assert batch.attention_rows.segments.shape == (2, 512)
+
+
+@given(ENCODINGS)
+def test_rows_are_rounded_up_so_that_few_shapes_occur(encodings):
+    rows, width = PackedBatch.collate(encodings).attention_rows.segments.shape
+    assert width % 8 == 0
+    assert rows == 1 or rows % 2 == 0
 
 
 @given(ENCODINGS)

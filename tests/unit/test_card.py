@@ -43,6 +43,7 @@ def test_the_folder_holds_no_more_than_a_model_and_its_records():
         "README.md",
         "config.json",
         "evaluation.json",
+        "int8.safetensors",
         "model.safetensors",
         "tokenizer.json",
         "tokenizer_config.json",

@@ -4,10 +4,12 @@ numpy alone, so that an engine that needs no torch does not import it. Only a `.
 does, once: what it holds is kept as safetensors in the cache folder.
 """
 
+import json
 import logging
+import mmap
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,12 @@ Float32 = npt.NDArray[np.float32]
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu")
 """`hidden_act` that the engines compute. `gelu` is the exact one, by erf; the tanh form of the
 next two changes scores."""
+
+NUMPY_TYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2",
+    "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1", "U8": "|u1", "BOOL": "|b1",
+}  # fmt: skip
+"""What safetensors calls a type -> what numpy calls it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +124,7 @@ class Checkpoint:
         return cls(path, tensors if tensors.readable else _read_by_torch(path))
 
     def take(self, name: str, *shape: int) -> Float32:
-        """Return the tensor `name` as `float32 [*shape]`.
+        """Return the tensor `name` as `float32 [*shape]`, to be read only.
 
         Raises:
             ModelError: there is none, or it has another shape.
@@ -131,27 +139,46 @@ class Checkpoint:
             )
         return np.ascontiguousarray(tensor, dtype=np.float32)
 
+    def release(self) -> None:
+        """Give back what memory can be given back once all tensors are taken and used."""
+        if isinstance(self._tensors, _Safetensors):
+            self._tensors.release()
+
 
 class _Safetensors(Mapping[str, Any]):
-    """A file's tensors, each read from disk when it is asked for."""
+    """A file's tensors, as views of the mapped file: nothing is copied until it is used."""
 
     def __init__(self, path: Path) -> None:
-        self._file = safe_open(path, framework="numpy")
-        self._names = list(self._file.keys())
+        with safe_open(path, framework="numpy"):  # checks the header and all sizes
+            pass
+        with path.open("rb") as file:
+            # Private, so that nothing could write to the file; OpenVINO takes no read-only array.
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        self._begin = 8 + int.from_bytes(self._map[:8], "little")
+        self._header = json.loads(self._map[8 : self._begin])
+        self._header.pop("__metadata__", None)
 
     @property
     def readable(self) -> bool:
         """Whether numpy has every type of the file: it has no bfloat16."""
-        return all(self._file.get_slice(name).get_dtype() != "BF16" for name in self._names)
+        return all(tensor["dtype"] in NUMPY_TYPES for tensor in self._header.values())
+
+    def release(self) -> None:
+        """Give back the memory of what was read; what is read again comes from the file again."""
+        if hasattr(mmap, "MADV_DONTNEED"):  # not everywhere
+            self._map.madvise(mmap.MADV_DONTNEED)
 
     def __getitem__(self, name: str) -> Any:
-        return self._file.get_tensor(name)
+        tensor = self._header[name]
+        begin, end = tensor["data_offsets"]
+        data = memoryview(self._map)[self._begin + begin : self._begin + end]
+        return np.frombuffer(data, NUMPY_TYPES[tensor["dtype"]]).reshape(tensor["shape"])
 
-    def __iter__(self) -> Any:
-        return iter(self._names)
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._header)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._header)
 
 
 def _read_by_torch(path: Path) -> dict[str, Float32]:

@@ -101,7 +101,9 @@ class _Builder:
         types = take(f"{prefix}token_type_embeddings.weight", shape.token_types, hidden)
         # One text a row, so every token has type 0: one table serves for both.
         x = ops.add(
-            _rows(_floats(words), self._ids), _rows(_floats(positions + types[0]), self._positions)
+            # A copy: rows of this table are looked up for every batch, and the file may go away.
+            _rows(_floats(words.copy()), self._ids),
+            _rows(_floats(positions + types[0]), self._positions),
         )
         return self._norm(x, f"{prefix}LayerNorm")
 

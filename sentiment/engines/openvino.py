@@ -62,8 +62,15 @@ class OpenVinoEngine:
                 shape=shape,
                 cache=cache,
             )
-        graph = build_graph(shape, Checkpoint.open(model, cache=cache), calibration)
-        return cls(compile_model(graph.model(), precision=precision, threads=threads), precision)
+        checkpoint = Checkpoint.open(model, cache=cache)
+        graph = build_graph(shape, checkpoint, calibration)
+        compiled = compile_model(graph.model(), precision=precision, threads=threads)
+        engine = cls(compiled, precision)
+        # The graph's constants are views of the checkpoint. In its first pass OpenVINO copies them
+        # to the form that its kernels want, and then holds on to them without another look.
+        engine.infer(PackedBatch.collate([np.zeros(8, dtype=np.int64)] * 2))
+        checkpoint.release()
+        return engine
 
     def infer(self, batch: PackedBatch) -> Logits:
         """Classify one batch; see `Engine.infer`."""

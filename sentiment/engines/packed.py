@@ -105,7 +105,7 @@ class Weights:
         self._checkpoint = checkpoint
 
     def take(self, name: str, *shape: int) -> nn.Parameter:
-        tensor = torch.from_numpy(self._checkpoint.take(name, *shape))
+        tensor = torch.from_numpy(self._checkpoint.take(name, *shape).copy())
         return nn.Parameter(tensor, requires_grad=False)
 
     def linear(self, name: str, inputs: int, outputs: int) -> nn.Linear:

@@ -23,18 +23,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=__doc__,
-        epilog="Further options, such as --texts, --rounds, --quick, go to every part.",
+        epilog="Each part alone has more options: python -m benchmarks.engine --help",
     )
     parser.add_argument("parts", nargs="*", metavar="part", help=", ".join(PARTS))
     parser.add_argument("--model", action="append", help="may be given several times")
     parser.add_argument("--texts", metavar="FILE", help="texts to measure with")
     parser.add_argument("--rounds", type=int, help="how often each is measured")
+    parser.add_argument("--patience", type=float, help="seconds to wait for other programs")
     parser.add_argument("--quick", action="store_true", help="tiny, to see that it runs")
     arguments = parser.parse_args()
     if unknown := set(arguments.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     options = ["--texts", arguments.texts] if arguments.texts else []
     options += ["--rounds", str(arguments.rounds)] if arguments.rounds else []
+    if arguments.patience is not None:
+        options += ["--patience", str(arguments.patience)]
     options += ["--quick"] if arguments.quick else []
     failed = False
     for part in arguments.parts or PARTS:

@@ -107,7 +107,7 @@ class ProjectEngine:
         self.infer = self._engine.infer
         self._budgets: tuple[int, ...] = getattr(self._engine, "token_budgets", TOKEN_BUDGETS)
         self._token_budget = 0
-        self.facts = {
+        self.facts: dict[str, object] = {
             "engine": self._engine.name,
             "device": self._engine.device,
             "precision": self._engine.precision,

@@ -26,7 +26,7 @@ from benchmarks.measurement import (
     turn_order,
 )
 from benchmarks.models import model_folder
-from benchmarks.processes import Neighbours
+from benchmarks.processes import Neighbours, Quiet
 from benchmarks.texts import load_texts
 
 LATENCY_TOKENS = 26
@@ -45,6 +45,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.rounds, arguments.count, arguments.seconds = 1, 64, 0.5
+        arguments.patience = 0
     folder = model_folder(arguments.model)
     publish(f"engine-{folder.name}", measure(arguments, folder), arguments.output)
 
@@ -74,10 +75,13 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
             raise BenchmarkError(f"no engine runs {folder}")
         for child in children.values():  # laid out and warm before the first round
             child.ask(do="throughput", texts=texts, seconds=0)
+        quiet = Quiet(arguments.patience)
         for turn in range(arguments.rounds):
+            quiet.wait()
             limits.append(limit.ask()["gflops"])
             print(f"round {turn + 1}: limit, GFLOP/s: {limits[-1]}", flush=True)
             for name in turn_order(children, turn):
+                quiet.wait()
                 rounds.setdefault(name, []).append(
                     _measure(children[name], texts, arguments.seconds)
                 )

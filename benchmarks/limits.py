@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ def ways(device: str) -> dict[str, dict[str, Callable[[], tuple[Pass, int]]]]:
     if device.startswith("cuda"):
         kinds = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
         return {
-            precision: {"torch linear": lambda kind=kind: torch_linear(kind, device)}
+            precision: {"torch linear": partial(torch_linear, kind, device)}
             for precision, kind in kinds.items()
         }
     return {
@@ -112,7 +113,7 @@ def openvino_layers(precision: str, *, quantized: bool = False) -> tuple[Pass, i
                 normal = source.standard_normal((outputs, inputs), dtype=np.float32)
                 weight = op.constant(normal / np.float32(inputs**0.5))
             x = op.matmul(x, weight, False, True)
-    hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+    hints: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     hints["INFERENCE_NUM_THREADS"] = len(os.sched_getaffinity(0))
     request = ov.Core().compile_model(ov.Model([x], [given]), "CPU", hints).create_infer_request()
     request.set_input_tensor(ov.Tensor(source.standard_normal((ROWS, HIDDEN), dtype=np.float32)))
@@ -124,7 +125,8 @@ def rate(passes: Pass, flop: int, seconds: float) -> float:
 
     A limit is what the machine can do, not what it does while others disturb it.
     """
-    times, ends_at = [], time.perf_counter() + seconds
+    times: list[float] = []
+    ends_at = time.perf_counter() + seconds
     while time.perf_counter() < ends_at or len(times) < 4:
         began_at = time.perf_counter()
         passes()

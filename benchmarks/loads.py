@@ -1,6 +1,5 @@
 """The loads that servers are compared under, and what one of them shows."""
 
-import asyncio
 import itertools
 import math
 import statistics
@@ -23,9 +22,6 @@ from benchmarks.reliability.load import (
 )
 from benchmarks.servers import RunningServer
 from benchmarks.texts import unique_texts
-
-SETTLE_S = 0.3
-"""Between two measurements: what the last one left must not run into the next."""
 
 IDLE_SHARE = 0.02
 """Of one core; a server that uses more while another is measured does not rest."""
@@ -149,7 +145,6 @@ async def measure(
         capacity: texts a second that the server has shown.
         idle: the other servers.
     """
-    await asyncio.sleep(SETTLE_S)
     pool = Pool(server.address)
     await pool.open(max(1, load.clients))
     idle_before = {each.name: each.cpu_s() for each in idle}

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
@@ -77,6 +78,13 @@ def base_parser(description: str | None) -> argparse.ArgumentParser:
         help="one text a line, or PhraseBank's sentence@label; otherwise invented ones",
     )
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=300,
+        metavar="SECONDS",
+        help="to wait, in all, for other programs to leave the machine alone",
+    )
     parser.add_argument("--quick", action="store_true", help="tiny, to see that it runs")
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: benchmarks/results")
     return parser
@@ -84,6 +92,8 @@ def base_parser(description: str | None) -> argparse.ArgumentParser:
 
 def run(main: Callable[[], None]) -> None:
     """Run a benchmark's main function; say in one line why it cannot run."""
+    # Told to end, it must end the servers that it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         main()
     except BenchmarkError as error:

@@ -22,8 +22,13 @@ def model_folder(name: str) -> Path:
     Raises:
         BenchmarkError: no model lies there.
     """
-    folder = {"compact": COMPACT, "bert-base": bert_base}.get(name, Path(name))
-    folder = folder if isinstance(folder, Path) else folder()
+    match name:
+        case "compact":
+            folder = COMPACT
+        case "bert-base":
+            folder = bert_base()
+        case _:
+            folder = Path(name)
     if not (folder / "config.json").is_file():
         raise BenchmarkError(f"{folder}: no config.json there; --model names a model folder")
     return folder.resolve()

@@ -6,6 +6,12 @@ from pathlib import Path
 
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
+SETTLE_S = 0.3
+"""Between two measurements: what the last one left must not run into the next."""
+
+QUIET_CORES = 0.1
+"""Used by others; less is always there."""
+
 
 def tree(process_id: int) -> list[int]:
     """Return a process and the descendants of it that live."""
@@ -68,6 +74,23 @@ class Neighbours:
         )
         busy = (user + nice + system + interrupts + soft) / TICKS_A_SECOND
         return busy - cpu_s(os.getpid())
+
+
+class Quiet:
+    """Waits before a measurement until the neighbours rest, as long as there is patience."""
+
+    def __init__(self, patience_s: float) -> None:
+        """Wait for `patience_s` at most, all measurements together."""
+        self._patience_s = patience_s
+
+    def wait(self) -> None:
+        """Return when the machine is free, and what was measured before has settled."""
+        while True:
+            neighbours = Neighbours()
+            time.sleep(SETTLE_S)
+            if neighbours.cores() <= QUIET_CORES or self._patience_s <= 0:
+                return
+            self._patience_s -= SETTLE_S
 
 
 def _stat(process_id: int) -> list[str]:

@@ -27,6 +27,7 @@ from benchmarks.measurement import (
     turn_order,
 )
 from benchmarks.models import model_folder
+from benchmarks.processes import Quiet
 from benchmarks.reliability.client import Pool
 from benchmarks.reliability.load import closed_loop, percentile
 from benchmarks.reliability.texts import vocabulary
@@ -115,7 +116,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, default=PLOT, metavar="FILE")
     arguments = parser.parse_args()
     if arguments.quick:
-        arguments.rounds, arguments.seconds = 1, 1
+        arguments.rounds, arguments.seconds, arguments.patience = 1, 1, 0
     publish("scaling", uvloop.run(scaling(arguments)), arguments.output)
 
 
@@ -158,6 +159,7 @@ async def _measure(
         "texts": lambda size: float(engine.ask(do="score", texts=texts[:size])["seconds"]),
         "length": lambda size: _length_ms(engine, size),
     }
+    quiet = Quiet(arguments.patience)
     for turn in range(arguments.rounds):
         for name in turn_order(found, turn):
             sweep = found[name]
@@ -165,6 +167,7 @@ async def _measure(
                 before = sweep.measured.setdefault(size, [])
                 if before and _seconds(sweep, before[0]) > ONCE_S:
                     continue
+                quiet.wait()
                 if name in without_http:
                     cost = without_http[name](size)
                 else:

@@ -35,7 +35,7 @@ from benchmarks.measurement import (
     turn_order,
 )
 from benchmarks.models import model_folder
-from benchmarks.processes import Neighbours
+from benchmarks.processes import Neighbours, Quiet
 from benchmarks.servers import RunningServer, Variant, original, ours, serving
 from benchmarks.texts import load_texts
 
@@ -54,6 +54,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.rounds, arguments.starts, arguments.seconds = 1, 1, 1
+        arguments.patience = 0
     folder = model_folder(arguments.model)
     figures = uvloop.run(comparison(arguments, folder))
     publish(f"server-{folder.name}", figures, arguments.output)
@@ -89,6 +90,7 @@ async def comparison(arguments: argparse.Namespace, folder: Path) -> dict[str, o
             "seconds": arguments.seconds,
             "servers": {
                 name: {
+                    "info": server.info(),
                     "ready_s": ready_s[name],
                     "memory_mib": {"ready": loaded_mib[name], "after": server.memory_mib()},
                     "idle_core_share": significant(run_of.idle_shares[name], 2),
@@ -120,6 +122,7 @@ class Run:
     ) -> None:
         self._rounds: int = arguments.rounds
         self._seconds: float = arguments.seconds
+        self._quiet = Quiet(arguments.patience)
         self._texts = list(texts[:ENGINE_TEXTS])
         self._requests = Requests(texts, sizes={load.texts for load in LOADS})
         self._servers = servers
@@ -166,6 +169,7 @@ class Run:
         }
 
     async def _measure(self, turn: int, name: str, load: Load) -> None:
+        self._quiet.wait()
         capacity = self.summaries[name, CAPACITY.name]
         measured = await measure(
             self._servers[name],
@@ -186,6 +190,7 @@ class Run:
         )
 
     def _measure_alone(self, turn: int, name: str, child: Child) -> None:
+        self._quiet.wait()
         neighbours = Neighbours()
         batched = child.ask(do="throughput", texts=self._texts, seconds=self._seconds)
         single = child.ask(do="latency", texts=self._texts, seconds=self._seconds)

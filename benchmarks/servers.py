@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -62,6 +63,15 @@ class RunningServer:
     def cpu_s(self) -> float:
         """Return the processor seconds that its processes have used."""
         return processes.cpu_s(self.process_id)
+
+    def info(self) -> dict[str, Any]:
+        """Return what it says of itself; nothing where it has no such route."""
+        try:
+            with urllib.request.urlopen("http://{}:{}/info".format(*self.address)) as answer:
+                said: dict[str, Any] = orjson.loads(answer.read())
+                return said
+        except urllib.error.HTTPError:
+            return {}
 
     def memory_mib(self) -> dict[str, float]:
         """Return resident, proportional and unshared memory of its processes."""

@@ -47,7 +47,7 @@ def main() -> None:
         arguments.rounds, arguments.count, arguments.seconds = 1, 64, 0.5
         arguments.patience = 0
     folder = model_folder(arguments.model)
-    publish(f"engine-{folder.name}", measure(arguments, folder), arguments.output)
+    publish(f"engine-{folder.name}", measure(arguments, folder), arguments)
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:

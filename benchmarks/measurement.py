@@ -19,6 +19,9 @@ import numpy as np
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = REPOSITORY / "benchmarks" / "results"
 
+TRIALS = REPOSITORY / "build" / "benchmarks"
+"""Where `--quick` writes: its figures must not take the place of real ones."""
+
 INSTRUCTIONS = (
     "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16",
     "amx_tile", "amx_bf16", "amx_int8", "asimd", "asimddp", "bf16", "i8mm", "sve",
@@ -102,10 +105,11 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(130)
 
 
-def publish(name: str, figures: Mapping[str, object], output: Path | None) -> None:
+def publish(name: str, figures: Mapping[str, object], arguments: argparse.Namespace) -> None:
     """Write the figures with when, where and on what they were measured; print them last."""
     document = {"benchmark": name, "figures": figures, "environment": environment()}
-    path = output or RESULTS / f"{name}.json"
+    folder = TRIALS if arguments.quick else RESULTS
+    path = arguments.output or folder / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=1) + "\n")
     print(f"-> {path}")

@@ -18,6 +18,7 @@ from benchmarks.children import Child, Unavailable
 from benchmarks.loads import Requests
 from benchmarks.measurement import (
     REPOSITORY,
+    TRIALS,
     BenchmarkError,
     base_parser,
     loglog_slope,
@@ -113,11 +114,12 @@ def main() -> None:
     parser = base_parser(__doc__)
     parser.add_argument("--precision", default="auto", help="as SENTIMENT_PRECISION")
     parser.add_argument("--seconds", type=float, default=4, help="of each point through HTTP")
-    parser.add_argument("--plot", type=Path, default=PLOT, metavar="FILE")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="default: docs/plots")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.rounds, arguments.seconds, arguments.patience = 1, 1, 0
-    publish("scaling", uvloop.run(scaling(arguments)), arguments.output)
+    arguments.plot = arguments.plot or (TRIALS / "scaling.png" if arguments.quick else PLOT)
+    publish("scaling", uvloop.run(scaling(arguments)), arguments)
 
 
 async def scaling(arguments: argparse.Namespace) -> dict[str, object]:

@@ -57,7 +57,7 @@ def main() -> None:
         arguments.patience = 0
     folder = model_folder(arguments.model)
     figures = uvloop.run(comparison(arguments, folder))
-    publish(f"server-{folder.name}", figures, arguments.output)
+    publish(f"server-{folder.name}", figures, arguments)
 
 
 async def comparison(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:

@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-nightly test-offline lint format startup reliability clean
+.PHONY: help serve test test-nightly test-offline lint format startup bench reliability clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
@@ -32,6 +32,9 @@ format: $(VENV)/dev.stamp ## Put the code into the house style
 
 startup: $(VENV)/runtime.stamp ## Measure how long the server takes until it is ready
 	$(RUN) benchmarks/startup.py
+
+bench: $(VENV)/dev.stamp ## Measure how fast it is, half an hour (ARGS=engine, server, scaling, --quick)
+	$(RUN) -m benchmarks $(ARGS)
 
 reliability: $(VENV)/dev.stamp ## Measure what is promised under overload and faults (ARGS=part ...)
 	$(RUN) -m benchmarks.reliability $(ARGS)

@@ -3,14 +3,13 @@
 import json
 import os
 import platform
-import subprocess
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.reliability.server import REPOSITORY
+from benchmarks.measurement import REPOSITORY, git, processor
 
 RESULTS = REPOSITORY / "benchmarks" / "results" / "reliability.json"
 
@@ -71,11 +70,11 @@ class Report:
             "environment": {
                 "date": datetime.now(UTC).isoformat(timespec="seconds"),
                 "machine": platform.machine(),
-                "processor": _processor(),
+                "processor": processor(),
                 "cores": os.cpu_count(),
                 "python": platform.python_version(),
                 "load_average": [round(load, 2) for load in os.getloadavg()],
-                "commit": _git("describe", "--always", "--dirty"),
+                "commit": git("describe", "--always", "--dirty"),
                 "versions": {name: version(name) for name in LIBRARIES},
             },
         }
@@ -86,17 +85,3 @@ def append(document: dict[str, object], path: Path = RESULTS) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     known = json.loads(path.read_text()) if path.exists() else []
     path.write_text(json.dumps([*known, document], indent=1) + "\n")
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return "unknown"

@@ -151,7 +151,7 @@ class _Builder:
         if scale is None:
             matrix = _floats(weight)
         else:
-            quantized, steps = quantize_weight(weight * scale.smooth)
+            quantized, steps = quantize_weight(weight, scale.smooth)
             matrix = ops.multiply(
                 ops.convert(ops.constant(quantized), np.float32), _floats(steps[:, None])
             )

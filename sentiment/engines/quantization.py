@@ -107,10 +107,17 @@ def channels(name: str, shape: BertShape) -> int:
     return shape.intermediate if name.endswith(".widened") else shape.hidden
 
 
-def quantize_weight(weight: Float32) -> tuple[npt.NDArray[np.int8], Float32]:
-    """Round `weight [outputs, inputs]`; return `int8` of the same shape and steps `[outputs]`."""
-    steps = np.maximum(np.abs(weight).max(axis=1), np.finfo(np.float32).tiny) / 127
-    return np.rint(weight / steps[:, None]).astype(np.int8), steps
+def quantize_weight(weight: Float32, smooth: Float32) -> tuple[npt.NDArray[np.int8], Float32]:
+    """Smooth and round `weight [outputs, inputs]`.
+
+    Returns:
+        `int8 [outputs, inputs]`, and the step of each output, `[outputs]`.
+    """
+    scaled = weight * smooth
+    reach = np.maximum(scaled.max(axis=1), -scaled.min(axis=1))
+    steps = np.maximum(reach, np.finfo(np.float32).tiny) / 127
+    scaled /= steps[:, None]
+    return np.rint(scaled, out=scaled).astype(np.int8), steps
 
 
 class InputObserver:

@@ -106,10 +106,10 @@ class Batcher:
         self._hung_engines = 0
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        metrics.queue_texts.set_function(self._waiting_texts)
-        metrics.queue_tokens.set_function(lambda: self._queue.backlog.tokens)
-        metrics.backlog_seconds.set_function(lambda: self._admission.backlog_s)
-        metrics.token_budget.set_function(lambda: self._admission.token_budget)
+        metrics.follow(metrics.queue_texts, self._waiting_texts)
+        metrics.follow(metrics.queue_tokens, lambda: self._queue.backlog.tokens)
+        metrics.follow(metrics.backlog_seconds, lambda: self._admission.backlog_s)
+        metrics.follow(metrics.token_budget, lambda: self._admission.token_budget)
 
     async def __aenter__(self) -> Self:
         assert self._engine is not None

@@ -8,7 +8,7 @@ import pytest
 
 LAYERS = {
     0: ["errors", "predictions", "batching.policy", "batching.cost", "engines.batches"],
-    1: ["settings", "metrics", "logs", "cache", "tokenization", "hub", "models"],
+    1: ["settings", "metrics", "logs", "listeners", "cache", "tokenization", "hub", "models"],
     2: ["engines", "engines.devices", "engines.packed", "engines.padded"],
     3: [
         "batching.queue",
@@ -42,6 +42,7 @@ LAYERS = {
     ],
     6: [
         "launcher",
+        "workers",
         "cli",
         "__main__",
         "__init__",
@@ -131,6 +132,7 @@ def test_training_knows_nothing_of_serving(repository):
     [
         ("import sentiment", ("numpy", "pydantic", "starlette", "torch")),
         ("import sentiment.cli", ("pydantic", "starlette", "torch", "transformers")),
+        ("import sentiment.workers", ("numpy", "starlette", "torch", "uvicorn")),
         ("import sentiment.api.app", ("torch", "transformers", "huggingface_hub")),
         ("import sentiment.engines.packed", ("transformers",)),
         ("import sentiment.training.splits", ("torch", "transformers", "sklearn")),

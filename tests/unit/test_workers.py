@@ -74,6 +74,10 @@ class Run:
     async def end(self, number):
         """Send this process a signal; return what the supervisor makes of it."""
         signal.raise_signal(number)
+        return await self.over()
+
+    async def over(self):
+        """Return what the supervisor ends with."""
         async with asyncio.timeout(30):
             return await self.task
 
@@ -128,26 +132,26 @@ async def test_a_worker_that_dies_again_and_again_is_replaced_ever_more_rarely(s
 
 async def test_the_others_are_not_started_when_the_first_cannot(supervised):
     async with supervised("1:exit 3", count=4) as run:
-        assert await run.task == 3
+        assert await run.over() == 3
         assert run.starts == [1]
 
 
 @pytest.mark.parametrize(("plan", "code"), [("1:exit 1", 1), ("1:kill", 128 + signal.SIGKILL)])
 async def test_a_start_that_crashes_is_not_tried_again(supervised, plan, code):
     async with supervised(plan) as run:
-        assert await run.task == code
+        assert await run.over() == code
         assert run.starts == [1]
 
 
 async def test_a_program_that_cannot_be_run_is_a_failed_start(supervised):
     async with supervised("", command=("/no/such/program",)) as run:
-        assert await run.task == 71
+        assert await run.over() == 71
 
 
 async def test_a_start_at_which_one_of_several_cannot_is_given_up(supervised):
     # As when the memory of a GPU holds one model and not two.
     async with supervised("2:exit 3") as run:
-        assert await run.task == 3
+        assert await run.over() == 3
         assert run.starts == [1, 2]
 
 
@@ -162,7 +166,7 @@ async def test_a_model_that_is_out_of_reach_later_costs_only_the_worker_that_wan
 
 async def test_a_model_that_is_out_of_reach_ends_a_server_of_which_nothing_runs(supervised):
     async with supervised("1:ready exit 1,exit 3;2:ready exit 1,exit 3") as run:
-        assert await run.task == 3
+        assert await run.over() == 3
 
 
 async def test_a_worker_without_a_sign_of_life_is_replaced(supervised):

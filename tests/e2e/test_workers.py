@@ -20,14 +20,15 @@ from tests.e2e.wire import answers, connect, get, head, metric, post, posting, r
 SERVE = ("-m", "sentiment", "serve", "--port", "0", "--workers", "2")
 READY = "all workers are ready"
 TEXTS = 64
-LONG = json.dumps([f"{number} " + "profit " * 80 for number in range(TEXTS)]).encode()
-"""The better part of a second's work for one core: what is not answered at once."""
+LONG = json.dumps([f"{number} " + "profit " * 40 for number in range(TEXTS)]).encode()
+"""Some tenths of a second's work for one core: what is not answered at once."""
 
 
 @contextmanager
 def pair(**settings):
     """Two workers, both ready."""
-    with running_server(*SERVE, **settings) as server:
+    # A busy machine is no defect: what is accepted may take as long as it takes.
+    with running_server(*SERVE, SENTIMENT_DRAIN_S="300", **settings) as server:
         server.wait_for_line(READY)
         yield server
 
@@ -194,7 +195,7 @@ def test_sigterm_answers_everything_that_any_worker_accepted():
         server.signal(signal.SIGTERM)  # once more changes nothing
         for connection in by_worker.values():
             (answer,) = answers(read(connection))
-            assert (answer.status, answer.closes) == (200, True)
+            assert (answer.status, answer.closes) == (200, True), answer.body
             assert len(json.loads(answer.body)) == TEXTS
         assert server.wait() == -signal.SIGTERM
         assert not folder.exists()
@@ -233,7 +234,7 @@ def test_workers_whose_parent_is_killed_answer_what_they_have_and_end():
         server.signal(signal.SIGKILL)
         for connection in by_worker.values():
             (answer,) = answers(read(connection))
-            assert (answer.status, answer.closes) == (200, True)
+            assert (answer.status, answer.closes) == (200, True), answer.body
         assert server.wait() == -signal.SIGKILL
         # The workers hold the other ends of the log: it is over when both are.
         assert not server._reader.is_alive()

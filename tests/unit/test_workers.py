@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from contextlib import asynccontextmanager
@@ -18,8 +19,9 @@ plan, starts, *options = sys.argv[1:]
 options = dict(option.removeprefix("--").split("=") for option in options)
 number = options["number"]
 with open(starts, "a") as file:
-    file.write(number + "\\n")
-start = pathlib.Path(starts).read_text().split().count(number)
+    file.write(f"{number} {os.getpid()}\\n")
+lines = pathlib.Path(starts).read_text().splitlines()
+start = sum(line.split()[0] == number for line in lines)
 plans = dict(part.split(":") for part in plan.split(";") if part).get(number, "live").split(",")
 todo = plans[min(start, len(plans)) - 1]
 if todo.startswith("deaf"):
@@ -64,7 +66,12 @@ class Run:
     @property
     def starts(self):
         """The workers' numbers in the order of their starts."""
-        return [int(number) for number in self._starts.read_text().split()]
+        return [int(line.split()[0]) for line in self._starts.read_text().splitlines()]
+
+    @property
+    def process_ids(self):
+        """Of every worker that was started, in that order."""
+        return [int(line.split()[1]) for line in self._starts.read_text().splitlines()]
 
     async def hear(self, message):
         async with asyncio.timeout(30):
@@ -165,7 +172,10 @@ async def test_a_model_that_is_out_of_reach_later_costs_only_the_worker_that_wan
 
 
 async def test_a_model_that_is_out_of_reach_ends_a_server_of_which_nothing_runs(supervised):
-    async with supervised("1:ready exit 1,exit 3;2:ready exit 1,exit 3") as run:
+    async with supervised("1:live,exit 3;2:live,exit 3") as run:
+        await run.hear("all workers are ready")
+        for process_id in run.process_ids:
+            os.kill(process_id, signal.SIGKILL)
         assert await run.over() == 3
 
 

@@ -117,9 +117,11 @@ def _end_with(parent: socket.socket) -> None:
     with contextlib.suppress(OSError):  # reset: it never read the last sign of life
         parent.recv(1)
     log.warning("the parent process is gone")
-    # It would have removed the folder; those who still answer need the open files only.
-    shutil.rmtree(os.environ[SHARED_FOLDER], ignore_errors=True)
-    os.kill(os.getpid(), signal.SIGTERM)
+    try:
+        # It would have removed the folder; those who still answer need the open files only.
+        shutil.rmtree(os.environ[SHARED_FOLDER], ignore_errors=True)
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager

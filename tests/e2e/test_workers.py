@@ -37,6 +37,7 @@ def pair(**settings):
 def workers():
     with pair() as server:
         yield server
+        assert server.stop() == -signal.SIGTERM
 
 
 def line_of(server, **fields):

@@ -106,7 +106,7 @@ def supervised(tmp_path):
 
         supervisor = Supervisor(
             count,
-            listeners=Listeners(api=[]),
+            listeners=options.pop("listeners", Listeners(api=[])),
             environment={},
             metrics_folder=str(tmp_path),
             drain_limit_s=options.pop("drain_limit_s", 60),
@@ -198,6 +198,16 @@ async def test_a_worker_that_does_not_end_is_killed_when_the_drain_is_over(super
     async with supervised("1:deaf", drain_limit_s=0.1) as run:
         await run.hear("all workers are ready")
         assert await run.end(signal.SIGTERM) == -signal.SIGTERM
+
+
+async def test_a_parent_that_ends_keeps_no_port_open_that_nobody_accepts_from(supervised):
+    listeners = Listeners.take(host="127.0.0.1", port=0, metrics_port=0)
+    async with supervised("1:deaf", listeners=listeners) as run:
+        await run.hear("all workers are ready")
+        signal.raise_signal(signal.SIGTERM)
+        await run.hear("draining")
+        assert {each.fileno() for each in (*listeners.api, *listeners.operations)} == {-1}
+        assert await run.end(signal.SIGINT) == -signal.SIGINT
 
 
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])

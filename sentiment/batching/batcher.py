@@ -266,7 +266,9 @@ class Batcher:
         self._put(await self._arrivals.get())
 
     def _waiting_texts(self) -> int:
-        self._receive()  # what waits has not always been looked at
+        if not self._arrivals.empty():  # what waits has not always been looked at
+            self._receive()
+            self._wake()  # the loop may have been woken for what was just taken
         return self._queue.texts
 
     def _receive(self) -> None:

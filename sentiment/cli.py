@@ -65,19 +65,49 @@ def _end(message: str, exit_code: int) -> NoReturn:
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes, each with its own model and share of the cores.")
+    ] = 1,
 ) -> None:
     """Start the server.
 
     Settings come from environment variables, such as SENTIMENT_MODEL, SENTIMENT_DEVICE and
     SENTIMENT_LOG_LEVEL; docs/settings.md has them all.
     """
-    from sentiment.launcher import serve as run_server
     from sentiment.logs import configure_logging
     from sentiment.settings import Settings
 
     settings = Settings.from_env()
     configure_logging(settings.log_level)
-    run_server(settings, host=host, port=port)
+    if workers > 1:
+        from sentiment.workers import supervise
+
+        supervise(settings, host=host, port=port, count=workers)
+    else:
+        from sentiment.launcher import serve as run_server
+        from sentiment.listeners import Listeners
+
+        listeners = Listeners.take(host=host, port=port, metrics_port=settings.metrics_port)
+        run_server(settings, listeners)
+
+
+@app.command(hidden=True)
+def worker(
+    number: Annotated[int, typer.Option()],
+    lifeline: Annotated[int, typer.Option()],
+    api: Annotated[list[int], typer.Option()],
+    operations: Annotated[list[int] | None, typer.Option()] = None,
+) -> None:
+    """Be one of `serve --workers`, which starts it with descriptors of its own."""
+    from sentiment.listeners import Listeners
+    from sentiment.logs import configure_logging
+    from sentiment.settings import Settings
+    from sentiment.workers import work
+
+    settings = Settings.from_env()
+    configure_logging(settings.log_level, worker=number)
+    listeners = Listeners.inherited(api=api, operations=operations or ())
+    work(settings, number=number, lifeline=lifeline, listeners=listeners)
 
 
 @app.command()

@@ -7,14 +7,13 @@ drain has bounds: half-sent requests are cut, and what is unanswered at its end 
 
 import asyncio
 import contextlib
-import errno
 import gc
 import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
@@ -26,6 +25,7 @@ from sentiment.api.app import create_app, create_operations_app
 from sentiment.api.lifecycle import Lifecycle
 from sentiment.api.protocol import Edge, protocol_class
 from sentiment.errors import ListenError
+from sentiment.listeners import Listeners, shown_address
 from sentiment.metrics import Metrics
 from sentiment.settings import Settings
 
@@ -38,84 +38,64 @@ LAST_WORDS_S = 2.0
 """What the 503s of an expired drain have to reach their clients, and the model to close."""
 
 
-def serve(settings: Settings, *, host: str, port: int) -> None:
+BEAT_S = 1.0
+"""How often a worker of several tells its parent that it can answer."""
+
+
+def serve(
+    settings: Settings, listeners: Listeners, *, beat: Callable[[], None] | None = None
+) -> None:
     """Serve until a signal comes; SIGTERM then ends the process itself, as it would have.
 
     Args:
         settings: of the application and of its HTTP edge.
-        host: name or address to listen on; a name with several addresses means all of them.
-        port: of the API; 0 takes a free one.
+        listeners: taken already; the server opens them when it is ready and closes them.
+        beat: called on the event loop when the server is ready, and then every second in which
+            it could answer or drains.
 
     Raises:
-        ListenError: a port is taken, or the host is none of this machine's.
+        ListenError: another process listened on the port while the model was loaded.
         SystemExit: 3, when the application could not start; its log says why.
     """
     edge = Edge(settings=settings, metrics=Metrics(), lifecycle=Lifecycle())
     app = create_app(settings, metrics=edge.metrics, lifecycle=edge.lifecycle)
-    run(app, edge, host=host, port=port)
+    run(app, edge, listeners, beat=beat)
 
 
-def run(app: Any, edge: Edge, *, host: str, port: int) -> None:
+def run(
+    app: Any, edge: Edge, listeners: Listeners, *, beat: Callable[[], None] | None = None
+) -> None:
     """As `serve`, for an application that is made already.
 
     Raises:
         ListenError: as `serve`.
         SystemExit: as `serve`.
     """
-    sockets = bind(host, port)
-    metrics_port = edge.settings.metrics_port
-    operations = [] if metrics_port is None else bind(host, metrics_port)
-    server = Server(app, edge, operations)
+    server = Server(app, edge, listeners, beat=beat)
     # uvicorn raises a SIGINT again when it has ended gracefully.
     with contextlib.suppress(KeyboardInterrupt):
-        server.run(sockets=sockets)
+        server.run(sockets=list(listeners.api))
     if not server.started:
         sys.exit(STARTUP_FAILURE)
-
-
-def bind(host: str, port: int) -> list[socket.socket]:
-    """Return a socket for each address of `host`, all with one port; nobody listens yet.
-
-    Raises:
-        ListenError: the port is taken, or the host is none of this machine's.
-    """
-    bound: list[socket.socket] = []
-    failure = "no such address"
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise ListenError(f"cannot listen on {host}: {error.strerror}") from error
-    for family, kind, protocol, _, address in dict.fromkeys(found):
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        try:
-            same_port = bound[0].getsockname()[1] if bound else port
-            listener.bind((address[0], same_port, *address[2:]))
-        except OSError as error:
-            listener.close()
-            failure = os.strerror(error.errno or 0).lower()
-            if error.errno == errno.EADDRNOTAVAIL:  # as ::1 where IPv6 is switched off
-                continue
-            break
-        bound.append(listener)
-    else:
-        if bound:
-            return bound
-    for listener in bound:
-        listener.close()
-    raise ListenError(f"cannot listen on {_address(host, port)}: {failure}")
 
 
 class Server(uvicorn.Server):
     """uvicorn's server, which knows when to begin its end and when that must be over."""
 
-    def __init__(self, app: Any, edge: Edge, operations: list[socket.socket]) -> None:
-        """Serve `app`, and probes and metrics on the sockets `operations`, if any."""
+    def __init__(
+        self,
+        app: Any,
+        edge: Edge,
+        listeners: Listeners,
+        *,
+        beat: Callable[[], None] | None = None,
+    ) -> None:
+        """Serve `app`, and probes and metrics where `listeners` has sockets for them."""
         super().__init__(_config(app, edge))
         self._edge = edge
-        self._operations = operations
+        self._listeners = listeners
+        self._beat = beat
+        self._beating: asyncio.Task[None] | None = None
         self._operations_config = _config(create_operations_app(edge.metrics), edge, lifespan="off")
         self._operations_state = ServerState()
         self._operations_servers: list[asyncio.Server] = []
@@ -137,24 +117,24 @@ class Server(uvicorn.Server):
         # Walking them in search of garbage would hold up the event loop for 50 to 80 ms at a time.
         gc.collect()
         gc.freeze()
-        sockets = sockets or []
         try:
             # Here, because uvloop does not say that another was quicker to listen.
-            for listener in (*sockets, *self._operations):
-                listener.listen(self.config.backlog)
-        except OSError as error:
+            self._listeners.listen(self.config.backlog)
+        except ListenError:
             await self.lifespan.shutdown()
-            raise ListenError(f"cannot listen: {os.strerror(error.errno or 0).lower()}") from error
-        self.servers = await self._open(sockets, self.config, self.server_state)
+            raise
+        self.servers = await self._open(self._listeners.api, self.config, self.server_state)
         self._operations_config.load()
         self._operations_servers = await self._open(
-            self._operations, self._operations_config, self._operations_state
+            self._listeners.operations, self._operations_config, self._operations_state
         )
-        for listener in self._operations:
-            log.info("probes and metrics on http://%s", _address(*listener.getsockname()[:2]))
-        for listener in sockets:
-            log.info("running on http://%s", _address(*listener.getsockname()[:2]))
+        for listener in self._listeners.operations:
+            log.info("probes and metrics on http://%s", shown_address(*listener.getsockname()[:2]))
+        for listener in self._listeners.api:
+            log.info("running on http://%s", shown_address(*listener.getsockname()[:2]))
         self.started = True
+        if self._beat is not None:
+            self._beating = asyncio.create_task(self._beat_on(self._beat), name="beat")
 
     async def on_tick(self, counter: int) -> bool:
         ends = await super().on_tick(counter)
@@ -169,7 +149,7 @@ class Server(uvicorn.Server):
         await asyncio.sleep(settings.drain_delay_s)
         for server in self.servers:
             server.close()
-        for listener in sockets or []:
+        for listener in self._listeners.api:
             listener.close()
         _shut(state)
         if not await _within(settings.drain_s, lambda: _idle(state)):
@@ -187,7 +167,7 @@ class Server(uvicorn.Server):
         await self._close_operations()
 
     async def _open(
-        self, sockets: list[socket.socket], config: uvicorn.Config, state: ServerState
+        self, sockets: Sequence[socket.socket], config: uvicorn.Config, state: ServerState
     ) -> list[asyncio.Server]:
         def connect() -> asyncio.Protocol:
             return config.http_protocol_class(  # type: ignore[call-arg]
@@ -199,6 +179,13 @@ class Server(uvicorn.Server):
             await loop.create_server(connect, sock=listener, backlog=config.backlog)
             for listener in sockets
         ]
+
+    async def _beat_on(self, beat: Callable[[], None]) -> None:
+        """Call `beat` for as long as the server can do its work; a loop that hangs cannot."""
+        while True:
+            if self._edge.lifecycle.draining or self.lifespan.state["analyzer"].running:
+                beat()
+            await asyncio.sleep(BEAT_S)
 
     async def _close_operations(self) -> None:
         for server in self._operations_servers:
@@ -238,7 +225,3 @@ async def _within(limit_s: float, condition: Callable[[], bool]) -> bool:
             return False
         await asyncio.sleep(POLL_S)
     return True
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

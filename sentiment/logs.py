@@ -13,8 +13,10 @@ import io
 import logging
 import os
 import select
+import stat
 import sys
 import traceback
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TextIO
@@ -37,12 +39,16 @@ SLICE_BYTES = 4096
 """A pipe that says it can be written to takes this much without waiting (POSIX: PIPE_BUF)."""
 
 
-def configure_logging(level: str) -> None:
-    """Send this package's and uvicorn's lines of at least `level` to standard error."""
+def configure_logging(level: str, *, worker: int | None = None) -> None:
+    """Send this package's and uvicorn's lines of at least `level` to standard error.
+
+    Args:
+        worker: number of this process among several that write there; each line tells it.
+    """
     handler: logging.Handler = logging.NullHandler()  # where standard error is closed
     if sys.stderr is not None:
-        handler = DroppingHandler(sys.stderr)
-        handler.setFormatter(JsonFormatter())
+        handler = DroppingHandler(sys.stderr, shared=worker is not None)
+        handler.setFormatter(JsonFormatter({} if worker is None else {"worker": worker}))
     for name in ("sentiment", "uvicorn", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers = [handler] if name != "uvicorn.error" else []
@@ -60,8 +66,12 @@ class DroppingHandler(logging.Handler):
     How many were dropped is the first thing that is written when there is room again.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        """Write to the file behind `stream`, or to `stream` itself if there is none."""
+    def __init__(self, stream: TextIO, *, shared: bool = False) -> None:
+        """Write to the file behind `stream`, or to `stream` itself if there is none.
+
+        Args:
+            shared: other processes write there as well.
+        """
         super().__init__()
         self._stream = stream
         self._dropped = 0
@@ -73,6 +83,8 @@ class DroppingHandler(logging.Handler):
             self._poll.register(self._descriptor, select.POLLOUT)
             with contextlib.suppress(OSError, AttributeError):  # no pipe, or not Linux
                 fcntl.fcntl(self._descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+            if shared:
+                self._descriptor = _never_waiting(self._descriptor)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -109,6 +121,18 @@ class DroppingHandler(logging.Handler):
         return bool(self._poll.poll(0))
 
 
+def _never_waiting(descriptor: int) -> int:
+    """Return another descriptor of the same pipe, to which a write fails if it would wait.
+
+    Between a look whether there is room and the write, another process may take that room. The
+    descriptor at hand cannot be told not to wait: whoever gave it to us would not wait either.
+    """
+    if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        with contextlib.suppress(OSError):  # not Linux, or another user's
+            return os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK)
+    return descriptor
+
+
 class LineLimit:
     """Lets a few lines through each second and counts the others."""
 
@@ -133,11 +157,17 @@ class LineLimit:
 class JsonFormatter(logging.Formatter):
     """Time, level, logger and message, then whatever `extra` holds."""
 
+    def __init__(self, fields: Mapping[str, object] | None = None) -> None:
+        """Have every line bear `fields`."""
+        super().__init__()
+        self._fields = dict(fields or {})
+
     def format(self, record: logging.LogRecord) -> str:
         fields: dict[str, object] = {
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
+            **self._fields,
         }
         for name, value in vars(record).items():
             if name not in STANDARD_FIELDS:

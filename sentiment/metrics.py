@@ -1,7 +1,15 @@
 """Every Prometheus metric in one place: name, unit, buckets, help.
 
 A `Metrics` owns its registry, so that two servers in one process (tests) do not mix.
+
+Where `PROMETHEUS_MULTIPROC_DIR` names a folder before this module is imported, the metrics live
+in files there and each process that shares the folder shows the sum of all.
 """
+
+import math
+import os
+from collections.abc import Callable
+from typing import Literal
 
 from prometheus_client import (
     CollectorRegistry,
@@ -12,8 +20,13 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
     generate_latest,
+    values,
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable that names the folder in which processes share their metrics."""
 
 LATENCY_S = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60,
@@ -22,6 +35,25 @@ POWERS_OF_TWO = tuple(2**exponent for exponent in range(13))  # 1 .. 4096
 BATCH_TOKENS = tuple(2**exponent for exponent in range(3, 15))  # 8 .. 16384
 ERROR_RATIOS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 TENTHS = tuple(tenth / 10 for tenth in range(10))
+
+
+OverProcesses = Literal["livesum", "livemin", "livemax"]
+"""What one gauge shows of several processes that share it; a dead one's value goes with it."""
+
+
+def share_as(number: int) -> None:
+    """Let this process be number `number` of those that share a folder; before any metric is made.
+
+    prometheus_client's own choice is the process id. Under a number that stays the same, whoever
+    takes a dead process' place goes on with its counters, in its files: a process that dies again
+    and again leaves nothing behind that every scrape would have to read.
+    """
+    values.ValueClass = values.MultiProcessValue(lambda: number)  # type: ignore[no-untyped-call]
+
+
+def forget_gauges(number: int, folder: str) -> None:
+    """Take the gauges of a process that has ended out of the sum; its counters remain."""
+    mark_process_dead(number, folder)  # type: ignore[no-untyped-call]
 
 
 class Metrics:
@@ -34,9 +66,18 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
-        GCCollector(registry=self.registry)
+        self.shared = SHARED_FOLDER in os.environ
+        """Whether other processes show these metrics too."""
+        self._followed: dict[Gauge, Callable[[], float]] = {}
+        self._shown = self.registry
+        if self.shared:
+            self._shown = CollectorRegistry()
+            MultiProcessCollector(self._shown)  # type: ignore[no-untyped-call]
+        else:
+            # Of one process: of several, each scrape would show another's.
+            ProcessCollector(registry=self.registry)
+            PlatformCollector(registry=self.registry)
+            GCCollector(registry=self.registry)
         self.requests = self._counter(
             "requests", "Requests answered, by route and HTTP status.", "route", "status"
         )
@@ -77,31 +118,68 @@ class Metrics:
             "How far a batch's predicted time was off, relative to the time it took.",
             ERROR_RATIOS,
         )
+        # Not the sum: two processes that are each five seconds late answer in five, not in ten.
         self.backlog_seconds = self._gauge(
-            "backlog_seconds", "Predicted time until everything accepted so far is done."
+            "backlog_seconds",
+            "Predicted time until everything accepted so far is done.",
+            over_processes="livemax",
         )
         self.token_budget = self._gauge(
-            "token_budget", "Most tokens in one batch now; lower after memory ran out."
+            "token_budget",
+            "Most tokens in one batch now; lower after memory ran out.",
+            over_processes="livemin",
         )
         self.queue_texts = self._gauge("queue_texts", "Texts that wait for a batch.")
         self.queue_tokens = self._gauge("queue_tokens", "Tokens that wait for a batch.")
+        self.worker_processes = self._gauge("worker_processes", "Processes that serve.")
         self.event_loop_lag_seconds = self._histogram(
             "event_loop_lag_seconds", "How late the event loop wakes a sleeper.", LATENCY_S
         )
         self.model = self._gauge(
             "model_info", "1; the labels say what is served.",
-            "name", "revision", "engine", "precision",
+            "name", "revision", "engine", "precision", over_processes="livemax",
         )  # fmt: skip
+
+    def follow(self, gauge: Gauge, value: Callable[[], float]) -> None:
+        """Have `gauge` show what `value()` is when it is looked at.
+
+        Another process sees what it was at the last `publish`.
+        """
+        self._followed[gauge] = value
+        if not self.shared:
+            gauge.set_function(value)
+
+    def publish(self) -> None:
+        """Show other processes what the gauges follow; without others nothing is to be done."""
+        if self.shared:
+            for gauge, value in self._followed.items():
+                gauge.set(value())
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+        self.publish()
+        return generate_latest(self._shown)
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
         return Counter(f"sentiment_{name}", help_text, labels, registry=self.registry)
 
-    def _gauge(self, name: str, help_text: str, *labels: str) -> Gauge:
-        return Gauge(f"sentiment_{name}", help_text, labels, registry=self.registry)
+    def _gauge(
+        self,
+        name: str,
+        help_text: str,
+        *labels: str,
+        over_processes: OverProcesses = "livesum",
+    ) -> Gauge:
+        gauge = Gauge(
+            f"sentiment_{name}",
+            help_text,
+            labels,
+            registry=self.registry,
+            multiprocess_mode=over_processes,
+        )
+        if self.shared and over_processes == "livemin":
+            gauge.set(math.inf)  # what is not known yet must not pass for the least
+        return gauge
 
     def _histogram(
         self, name: str, help_text: str, buckets: tuple[float, ...], *labels: str

@@ -25,6 +25,7 @@ from sentiment.api.protocol import Edge
 from sentiment.engines import Engine
 from sentiment.engines.batches import PackedBatch
 from sentiment.launcher import run
+from sentiment.listeners import Listeners
 from sentiment.logs import configure_logging
 from sentiment.metrics import Metrics
 from sentiment.predictions import Logits
@@ -118,7 +119,8 @@ def serve_engine(engine: Engine, settings: Settings, *, port: int = 0) -> None:
     app = create_app(
         settings, metrics=edge.metrics, lifecycle=edge.lifecycle, open_analyzer=open_analyzer
     )
-    run(app, edge, host="127.0.0.1", port=port)
+    listeners = Listeners.take(host="127.0.0.1", port=port, metrics_port=settings.metrics_port)
+    run(app, edge, listeners)
 
 
 if __name__ == "__main__":

@@ -70,6 +70,7 @@ def create_app(
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
         async with open_analyzer(settings, metrics) as analyzer:
             lag = asyncio.create_task(measure_event_loop_lag(metrics), name="event-loop-lag")
+            metrics.worker_processes.set(1)
             try:
                 yield {
                     "analyzer": analyzer,
@@ -79,6 +80,7 @@ def create_app(
                     "bodies": Bodies(max_body_bytes=settings.max_body_bytes),
                 }
             finally:
+                metrics.worker_processes.set(0)
                 lag.cancel()
 
     app = _starlette(

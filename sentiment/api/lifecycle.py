@@ -31,10 +31,12 @@ class Lifecycle:
 async def measure_event_loop_lag(metrics: Metrics) -> None:
     """Observe, until cancelled, how many seconds late a sleep ends.
 
-    A loop that is busy answers nobody, probes included: this says so before clients do.
+    A loop that is busy answers nobody, probes included: this says so before clients do. Each
+    time other processes are shown the gauges too, which then are as old as that at most.
     """
     loop = asyncio.get_running_loop()
     while True:
         due_at = loop.time() + LAG_INTERVAL_S
         await asyncio.sleep(LAG_INTERVAL_S)
         metrics.event_loop_lag_seconds.observe(max(0.0, loop.time() - due_at))
+        metrics.publish()

@@ -106,10 +106,10 @@ class Batcher:
         self._hung_engines = 0
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        metrics.queue_texts.set_function(self._waiting_texts)
-        metrics.queue_tokens.set_function(lambda: self._queue.backlog.tokens)
-        metrics.backlog_seconds.set_function(lambda: self._admission.backlog_s)
-        metrics.token_budget.set_function(lambda: self._admission.token_budget)
+        metrics.follow(metrics.queue_texts, self._waiting_texts)
+        metrics.follow(metrics.queue_tokens, lambda: self._queue.backlog.tokens)
+        metrics.follow(metrics.backlog_seconds, lambda: self._admission.backlog_s)
+        metrics.follow(metrics.token_budget, lambda: self._admission.token_budget)
 
     async def __aenter__(self) -> Self:
         assert self._engine is not None
@@ -266,7 +266,9 @@ class Batcher:
         self._put(await self._arrivals.get())
 
     def _waiting_texts(self) -> int:
-        self._receive()  # what waits has not always been looked at
+        if not self._arrivals.empty():  # what waits has not always been looked at
+            self._receive()
+            self._wake()  # the loop may have been woken for what was just taken
         return self._queue.texts
 
     def _receive(self) -> None:

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from sentiment.launcher import bind
+from sentiment.listeners import bind
 from tests.conftest import REPOSITORY
 from tests.e2e.conftest import GATED, environment, running_server, starting_server
 from tests.e2e.wire import (

@@ -108,9 +108,9 @@ def head(method, path, *fields, host="Host: x"):
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
-def posting(body, *fields):
+def posting(body, *fields, to="/"):
     json_fields = ("Content-Type: application/json", f"Content-Length: {len(body)}")
-    return head("POST", "/", *json_fields, *fields) + body
+    return head("POST", to, *json_fields, *fields) + body
 
 
 def chunked(*chunks):

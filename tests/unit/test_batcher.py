@@ -83,6 +83,16 @@ async def test_a_batch_begins_at_once_when_the_engine_is_free(batcher, engine):
     await submitted
 
 
+async def test_a_look_at_the_queue_does_not_take_from_the_loop_what_has_woken_it(batcher, metrics):
+    # Between the arrival and the loop's own turn: then nothing else would wake it.
+    looked = []
+    submitted = asyncio.create_task(submit(batcher, encoding(1)))
+    asyncio.get_running_loop().call_soon(lambda: looked.append(metric(metrics, "queue_texts")))
+    async with asyncio.timeout(10):
+        await submitted
+    assert looked == [1]
+
+
 async def test_a_large_submission_is_spread_over_batches_within_the_budget(batcher, engine):
     encodings = [encoding(*range(i, i + 30)) for i in range(10)]
     answer = await submit(batcher, *encodings)

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from sentiment.api.lifecycle import Lifecycle
 from sentiment.api.protocol import Edge
 from sentiment.launcher import Server
+from sentiment.listeners import Listeners
 from sentiment.metrics import Metrics
 from sentiment.settings import Settings
 
@@ -13,9 +14,8 @@ async def test_the_garbage_collector_leaves_alone_what_was_there_before_the_port
     async def started():
         pass
 
-    server = Server(
-        lambda *_: None, Edge(Settings(model="compact"), Metrics(), Lifecycle()), operations=[]
-    )
+    edge = Edge(Settings(model="compact"), Metrics(), Lifecycle())
+    server = Server(lambda *_: None, edge, Listeners(api=[]))
     server.lifespan = SimpleNamespace(startup=started, should_exit=False, state={})
     try:
         await server.startup([])

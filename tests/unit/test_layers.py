@@ -8,7 +8,7 @@ import pytest
 
 LAYERS = {
     0: ["errors", "predictions", "batching.policy", "batching.cost", "engines.batches"],
-    1: ["settings", "metrics", "logs", "cache", "tokenization", "hub", "models"],
+    1: ["settings", "metrics", "logs", "listeners", "cache", "tokenization", "hub", "models"],
     2: [
         "engines",
         "engines.bert",
@@ -54,6 +54,7 @@ LAYERS = {
     ],
     6: [
         "launcher",
+        "workers",
         "cli",
         "__main__",
         "__init__",
@@ -148,6 +149,7 @@ def test_training_knows_nothing_of_serving(repository):
     [
         ("import sentiment", ("numpy", "pydantic", "starlette", "torch")),
         ("import sentiment.cli", ("pydantic", "starlette", "torch", "transformers")),
+        ("import sentiment.workers", ("numpy", "starlette", "torch", "uvicorn")),
         ("import sentiment.api.app", ("torch", "transformers", "huggingface_hub")),
         ("import sentiment.engines.packed", ("transformers",)),
         ("import sentiment.engines.openvino", ("torch", "transformers")),

@@ -144,3 +144,36 @@ def test_of_many_lines_in_one_second_a_few_are_written_and_the_rest_are_counted(
     assert [limit.next(7.0 + tenth / 10) for tenth in range(5)] == [0, 0, None, None, None]
     assert [limit.next(8.0), limit.next(8.1), limit.next(8.2)] == [3, 0, None]
     assert limit.next(20.0) == 1
+
+
+def test_of_several_workers_each_line_tells_whose_it_is(capsys):
+    configure_logging("info", worker=2)
+    logging.getLogger("sentiment.test").info("ready", extra={"load_s": 1})
+    (line,) = lines(capsys)
+    assert (line["worker"], line["message"], line["load_s"]) == (2, "ready", 1)
+
+
+def test_room_that_another_process_takes_first_is_not_waited_for(monkeypatch):
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb"), os.fdopen(writer, "w") as stream:
+        handler = DroppingHandler(stream, shared=True)
+        handler.setFormatter(JsonFormatter())
+        # Between the look at the pipe, which said that there is room, and the write.
+        monkeypatch.setattr(handler, "_writable", lambda: True)
+        record = logging.makeLogRecord({"msg": "x" * 4000})
+        capacity = fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ)
+        for _ in range(capacity // 4000 + 1):
+            handler.emit(record)
+        assert handler._dropped
+
+
+def test_a_file_that_several_write_to_is_written_to_as_it_was_opened(tmp_path):
+    # A descriptor of its own would have a place of its own, and write over others' lines.
+    with (tmp_path / "log").open("w") as stream:
+        handler = DroppingHandler(stream, shared=True)
+        handler.setFormatter(JsonFormatter())
+        os.write(stream.fileno(), b"somebody else's\n")
+        handler.emit(logging.makeLogRecord({"msg": "ours"}))
+    first, second = (tmp_path / "log").read_text().splitlines()
+    assert first == "somebody else's"
+    assert json.loads(second)["message"] == "ours"

@@ -146,6 +146,11 @@ class Analyzer:
                     await analyzer._drain()
 
     @property
+    def token_budget(self) -> int:
+        """Most tokens in one forward pass, as set or as measured at the start."""
+        return self._batcher.token_budget
+
+    @property
     def running(self) -> bool:
         """Whether `classify` can answer."""
         return self._batcher.running and not self._closing

@@ -105,8 +105,9 @@ class Tokenization:
     async def encode(self, texts: Sequence[str]) -> Encodings:
         """Tokenise `texts` without holding up the event loop.
 
-        A single headline takes less time than to wake a thread. Of more, a request has no more chunks in hand than there are threads, so that others come in
-        between; one that is cancelled leaves at most those.
+        A single headline takes less time than to wake a thread. Of more, a request has no more
+        chunks in hand than there are threads, so that others come in between; one that is
+        cancelled leaves at most those.
         """
         if len(texts) == 1 and len(texts[0]) <= HEADLINE_CHARS:
             return _encodings(self._tokenizer, texts)

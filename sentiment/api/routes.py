@@ -1,7 +1,8 @@
 """The routes. Each handler reads: parse, ask, answer."""
 
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -99,6 +100,7 @@ async def info(request: Request) -> Response:
                 "name": analyzer.engine.name,
                 "device": analyzer.engine.device,
                 "precision": analyzer.engine.precision,
+                "token_budget": analyzer.token_budget,
             },
             "limits": settings.model_dump(
                 include={
@@ -106,15 +108,21 @@ async def info(request: Request) -> Response:
                     "max_texts",
                     "max_text_chars",
                     "max_backlog_s",
-                    "token_budget",
                     "deadline_s",
                 }
             ),
-            "versions": {
-                name: version(name) for name in ("torch", "transformers", "tokenizers", "starlette")
-            },
+            "versions": VERSIONS,
         }
     )
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in ("openvino", "torch", "transformers", "tokenizers", "starlette"):
+        with suppress(PackageNotFoundError):  # OpenVINO is not made for every machine
+            yield name, version(name)
+
+
+VERSIONS = dict(_versions())
 
 
 async def metrics(request: Request) -> Response:

@@ -82,9 +82,10 @@ class Batcher:
         """
         self.engine = EngineFacts(engine.name, engine.device, engine.precision)
         """What it feeds; the same after an engine was lost and opened again."""
+        self.token_budget = token_budget
+        """Most tokens in one forward pass while memory lasts."""
         self._engine: Engine | None = engine
         self._reopen = reopen
-        self._token_budget = token_budget
         self._engine_timeout_s = engine_timeout_s
         self._open_worker = open_worker
         self._clock = clock
@@ -205,7 +206,7 @@ class Batcher:
             queue=self._queue,
             cost=self._cost,
             admission=self._admission,
-            token_budget=self._token_budget,
+            token_budget=self.token_budget,
             timeout_s=self._engine_timeout_s,
             metrics=self._metrics,
             open_worker=self._open_worker,

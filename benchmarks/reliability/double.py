@@ -39,6 +39,7 @@ class PacedEngine:
     device = "cpu"
     precision = "fp32"
     batch_type = PackedBatch
+    token_budgets = (1024,)
 
     def __init__(self, *, base_s: float, token_s: float, leak_bytes: int) -> None:
         """Take `base_s + token_s * tokens` a pass, and keep `leak_bytes` for each text."""

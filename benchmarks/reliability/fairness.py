@@ -12,9 +12,10 @@ from benchmarks.reliability.overload import real_requests
 from benchmarks.reliability.report import Report
 from benchmarks.reliability.server import REAL, Server, serving
 from benchmarks.reliability.texts import headlines
+from sentiment.batching.tuning import best_token_budget
 from sentiment.engines import open_engine
 from sentiment.models import COMPACT_FOLDER, read_model
-from sentiment.settings import Settings, usable_cores
+from sentiment.settings import usable_cores
 from sentiment.tokenization import Tokenization, load_tokenizer
 
 GIANT_TEXTS = 4096
@@ -138,7 +139,7 @@ def _engine_alone_s(texts: list[str]) -> float:
     """Return the seconds that the bare engine takes for `texts`, tokenised, in full batches."""
     model = read_model(COMPACT_FOLDER, name="compact")
     engine = open_engine(model, engine="auto", device="cpu", threads=usable_cores())
-    budget = Settings().token_budget
+    budget = best_token_budget(engine)
     with Tokenization(
         load_tokenizer(model.folder), max_tokens=model.max_tokens, threads=1
     ) as tokenization:

@@ -8,7 +8,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -170,8 +170,10 @@ def _wait_for_socket(server: Server) -> None:
     """Find the port by the kernel's table, where there is no log to read it from."""
     ends_at = time.monotonic() + START_S
     while time.monotonic() < ends_at:
-        descriptors = Path(f"/proc/{server.process.pid}/fd")
-        targets = {os.readlink(each) for each in descriptors.iterdir() if each.exists()}
+        targets = set()
+        for descriptor in Path(f"/proc/{server.process.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed meanwhile
+                targets.add(os.readlink(descriptor))
         for line in Path(f"/proc/{server.process.pid}/net/tcp").read_text().splitlines()[1:]:
             _, local, _, state, *_, inode = line.split()[:10]
             if state == "0A" and f"socket:[{inode}]" in targets:

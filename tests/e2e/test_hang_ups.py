@@ -95,10 +95,11 @@ def test_who_hangs_up_while_being_tokenised_never_reaches_the_engine(server, han
         return metric(server.address, "sentiment_queue_tokens")
 
     server.tell("hold tokenizer", until="held")
-    connections = [begin(server, "the same length 0")]
+    text = "too long for the event loop " * 20
+    connections = [begin(server, f"{text} 0")]
     wait_until(expected)
     each = expected()
-    connections += [begin(server, f"the same length {i % 10}") for i in range(1, 20)]
+    connections += [begin(server, f"{text} {i % 10}") for i in range(1, 20)]
     wait_until(lambda: expected() == pytest.approx(20 * each))
     for connection in connections:
         hang_up(connection)

@@ -19,9 +19,9 @@ from tests.e2e.wire import answers, connect, get, head, metric, post, posting, r
 
 SERVE = ("-m", "sentiment", "serve", "--port", "0", "--workers", "2")
 READY = "all workers are ready"
-TEXTS = 64
+TEXTS = 192
 LONG = json.dumps([f"{number} " + "profit " * 40 for number in range(TEXTS)]).encode()
-"""Some tenths of a second's work for one core: what is not answered at once."""
+"""A second or two of work for one core: what is not answered at once."""
 
 
 @contextmanager

@@ -114,6 +114,9 @@ def compile_model(model: ov.Model, *, precision: str, threads: int) -> ov.Compil
         "NUM_STREAMS": 1,
         # Several workers would be pinned to the same cores.
         "ENABLE_CPU_PINNING": False,
+        # Shares that move between the threads while they work, not fixed ones: when the event loop
+        # needs a core, the others do not wait for the one that lost it.
+        "TBB_PARTITIONER": "AUTO",
     }
     return ov.Core().compile_model(model, "CPU", settings)
 

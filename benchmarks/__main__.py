@@ -1,6 +1,6 @@
-"""Measure speed: `python -m benchmarks [engine | server | scaling ...]`; all without a name.
+"""Measure speed: `python -m benchmarks [engine | server | precision | scaling ...]`, or all.
 
-`engine` and `server` run for bert-base and for the bundled model, `scaling` for the latter,
+`engine` and `server` run for bert-base and for the bundled model, the others for the latter,
 unless `--model` says otherwise. `benchmarks.reliability` has a command of its own.
 """
 
@@ -13,6 +13,7 @@ from benchmarks.measurement import REPOSITORY
 PARTS = {
     "engine": ("bert-base", "compact"),
     "server": ("bert-base", "compact"),
+    "precision": ("compact",),
     "scaling": ("compact",),
 }
 """Name of a part -> models that it is run for."""

@@ -235,17 +235,32 @@ def evaluate(
     data: DataFiles,
     output: Annotated[Path | None, typer.Option(help="Write the JSON here too.")] = None,
     held_out: HeldOut = 0.1,
+    precision: Annotated[
+        str, typer.Option(help="As SENTIMENT_PRECISION: auto, fp32, bf16, fp16, int8.")
+    ] = "fp32",
 ) -> None:
     """Measure a model on the held-out part of labelled texts, with the serving engine."""
     _log_to_terminal()
     _need_training_libraries()
+    from sentiment.settings import Settings
     from sentiment.training.evaluation import evaluate_model
 
+    if precision not in (known := ("auto", "fp32", "bf16", "fp16", "int8")):
+        raise SettingsError(f"--precision {precision} is none of {', '.join(known)}")
     if output is not None and not output.parent.is_dir():
         raise SettingsError(f"{output.parent} is no folder; --output names a file in one")
     if output is not None and output.is_dir():
         raise SettingsError(f"{output} is a folder; --output names a file")
-    report = json.dumps(evaluate_model(model, data, held_out=held_out), indent=2)
+    report = json.dumps(
+        evaluate_model(
+            model,
+            data,
+            held_out=held_out,
+            precision=precision,
+            cache=Settings.from_env().cache_path,
+        ),
+        indent=2,
+    )
     if output is not None:
         output.write_text(report + "\n")
     print(report)

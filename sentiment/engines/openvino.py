@@ -34,7 +34,7 @@ class OpenVinoEngine:
     name: ClassVar[str] = "openvino"
     device: ClassVar[str] = "cpu"
     batch_type: ClassVar[type[PackedBatch]] = PackedBatch
-    token_budgets: ClassVar[tuple[int, ...]] = (256, 512, 1024)
+    token_budgets: ClassVar[tuple[int, ...]] = (512, 1024)
 
     def __init__(self, compiled: ov.CompiledModel, precision: str) -> None:
         self.precision = precision

@@ -24,11 +24,22 @@ log = logging.getLogger(__name__)
 BATCH_TEXTS = 32
 
 
-def evaluate_model(model: str, data: Sequence[Path], *, held_out: float) -> dict[str, Any]:
+def evaluate_model(
+    model: str,
+    data: Sequence[Path],
+    *,
+    held_out: float,
+    precision: str = "fp32",
+    cache: Path | None = None,
+) -> dict[str, Any]:
     """Evaluate `model` on the validation and the test part of `data`.
 
     Annotators' labels and a teacher's probabilities are reported apart: accuracy against a
     person and agreement with another model are different claims.
+
+    Args:
+        precision: as `SENTIMENT_PRECISION`.
+        cache: as `SENTIMENT_CACHE_FOLDER`.
 
     Raises:
         ModelError: the model cannot be had, or its labels are not the data's.
@@ -41,7 +52,14 @@ def evaluate_model(model: str, data: Sequence[Path], *, held_out: float) -> dict
     split = split_examples(dataset.examples, held_out=held_out)
     if not split.test:
         raise DataError("nothing is held out: too few texts")
-    engine = open_engine(files, engine="auto", device="auto", threads=usable_cores())
+    engine = open_engine(
+        files,
+        engine="auto",
+        device="auto",
+        threads=usable_cores(),
+        precision=precision,
+        cache=cache,
+    )
     tokenizer = load_tokenizer(files.folder)
     with Tokenization(tokenizer, max_tokens=files.max_tokens, threads=1) as tokenization:
 

@@ -1,0 +1,63 @@
+"""`prepare`, `quantize` and `evaluate --precision`, as a user types them."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def sentiment(repository, tmp_path):
+    """Run the command line with a cache of its own."""
+
+    def run(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "sentiment", *map(str, arguments)],
+            cwd=repository,
+            env={**os.environ, "SENTIMENT_CACHE_FOLDER": str(tmp_path / "cache")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+def test_prepare_keeps_what_the_next_start_needs(sentiment, finbert_folder, tmp_path):
+    done = sentiment("prepare", finbert_folder)
+    assert done.returncode == 0
+    assert "is ready: openvino engine" in done.stdout
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".safetensors"]
+
+
+def test_quantize_keeps_the_calibration_for_any_folder_of_the_model(sentiment, tmp_path):
+    (tmp_path / "texts").write_text("Profit rose.\nThe company is based in Espoo.\nSales fell.\n")
+    done = sentiment("quantize", "compact", "--texts", tmp_path / "texts")
+    assert done.returncode == 0
+    (kept,) = (tmp_path / "cache").iterdir()
+    assert kept.name.endswith(".int8.safetensors")
+    assert done.stdout == f"written to {kept}; SENTIMENT_PRECISION=int8 serves it\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["prepare", "/absent"], 3, "neither a folder nor a Hub name"),
+        (["quantize", "/absent"], 3, "neither a folder nor a Hub name"),
+        (["quantize", "compact", "--texts", "/absent"], 4, "/absent: No such file"),
+        (["quantize", "compact", "--output", "/proc/x"], 2, "/proc/x: cannot be written"),
+        (
+            ["evaluate", "compact", "--data", "/absent", "--precision", "fp64"],
+            2,
+            "--precision fp64 is none of auto, fp32",
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(sentiment, arguments, code, said):
+    done = sentiment(*arguments)
+    assert done.returncode == code
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("calibrating")]
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    assert said in lines[0]

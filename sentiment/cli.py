@@ -117,24 +117,17 @@ def prepare(
     """Fetch a model and keep what makes its next start quick.
 
     A checkpoint without safetensors, such as ProsusAI/finbert's, is read by torch once, here, and
-    kept in SENTIMENT_CACHE_FOLDER. Image builds run it.
+    kept in SENTIMENT_CACHE_FOLDER. Image builds run it: no GPU is needed, whatever will serve.
     """
     _log_to_terminal()
-    from sentiment.engines import open_engine
+    from sentiment.engines import keep_weights
     from sentiment.models import resolve_model
     from sentiment.settings import Settings
 
     settings = Settings.from_env()
     found = resolve_model(model)
-    engine = open_engine(
-        found,
-        engine=settings.engine,
-        device=settings.device,
-        threads=settings.thread_count,
-        precision=settings.precision,
-        cache=settings.cache_path,
-    )
-    print(f"{found.reference} is ready: {engine.name} engine, {engine.precision}")
+    keep_weights(found, cache=settings.cache_path)
+    print(f"{found.reference} is ready in {found.folder}")
 
 
 @app.command()
@@ -151,8 +144,8 @@ def quantize(
 ) -> None:
     """Calibrate a model for SENTIMENT_PRECISION=int8.
 
-    The result, a few hundred kilobytes, holds for exactly these weights. Named int8.safetensors it
-    may lie in the model's own folder.
+    The result, a few hundred kilobytes, holds for exactly these weights. The server takes it from
+    its cache, or as int8.safetensors from the model's own folder.
     """
     _log_to_terminal()
     from sentiment.quantize import quantize_model
@@ -166,7 +159,7 @@ def quantize(
         cache=settings.cache_path,
         threads=settings.thread_count,
     )
-    print(f"written to {written}; SENTIMENT_PRECISION=int8 serves it")
+    print(f"written to {written}")
 
 
 @app.command()

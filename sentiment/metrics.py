@@ -32,7 +32,7 @@ LATENCY_S = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60,
 )  # fmt: skip
 POWERS_OF_TWO = tuple(2**exponent for exponent in range(13))  # 1 .. 4096
-BATCH_TOKENS = tuple(2**exponent for exponent in range(3, 15))  # 8 .. 16384
+BATCH_TOKENS = tuple(2**exponent for exponent in range(3, 16))  # 8 .. 32768
 ERROR_RATIOS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 TENTHS = tuple(tenth / 10 for tenth in range(10))
 

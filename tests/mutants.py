@@ -168,8 +168,6 @@ MUTANTS = [
          "return wait_s * (1 + jitter)", "return wait_s", POLICY),
         ("the pause before a restart overflows", "batching/policy.py",
          "min(failures - 1, 30)", "failures - 1", POLICY),
-        ("attention is free", "batching/policy.py",
-         "and rectangle <= self.token_budget * MAX_ATTENTION_SLOTS", "", POLICY),
         ("large requests do not lie ahead", "batching/policy.py",
          "min(waiting, entries * share) for", "0 for", POLICY),
         ("small requests do not lie ahead", "batching/policy.py",

@@ -3,11 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-MAX_ATTENTION_SLOTS = 4
-"""Largest rectangle `texts * longest` of a packed batch, in token budgets. Attention is padded
-even where nothing else is: without this bound one text of 512 tokens among a hundred of 5 makes
-a batch ten times slower than two batches would be."""
-
 WINDOW_BUDGETS = 4
 """How many token budgets an engine that pads sorts by length at a time. A text waits for the
 window that it came too late for: deeper saves little padding and costs latency."""
@@ -35,7 +30,7 @@ class BatchFill:
     """Most tokens in one forward pass."""
     pads: bool
     """An engine that pads pays for the longest text in every row; one that packs for the tokens
-    it is given, and a little for the rectangle that attention needs."""
+    it is given."""
     texts: int = 0
     tokens: int = 0
     longest: int = 0
@@ -47,13 +42,9 @@ class BatchFill:
         """
         if not self.texts:
             return True
-        rectangle = max(self.longest, length) * (self.texts + 1)
         if self.pads:
-            return rectangle <= self.token_budget
-        return (
-            self.tokens + length <= self.token_budget
-            and rectangle <= self.token_budget * MAX_ATTENTION_SLOTS
-        )
+            return max(self.longest, length) * (self.texts + 1) <= self.token_budget
+        return self.tokens + length <= self.token_budget
 
     def add(self, length: int) -> None:
         """Count one more text of `length` tokens."""

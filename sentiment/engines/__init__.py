@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sentiment.engines.batches import PackedBatch, PaddedBatch
-from sentiment.engines.bert import BertShape
+from sentiment.engines.bert import BertShape, Checkpoint
 from sentiment.errors import ModelError, first_line
 from sentiment.models import ModelFiles
 from sentiment.predictions import Logits
 
-__all__ = ["ENGINES", "Engine", "EngineFacts", "open_engine"]
+__all__ = ["ENGINES", "Engine", "EngineFacts", "keep_weights", "open_engine"]
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +104,20 @@ def open_engine(
         extra={"engine": opened.name, "device": opened.device, "precision": opened.precision},
     )
     return opened
+
+
+def keep_weights(model: ModelFiles, *, cache: Path) -> None:
+    """Do for the model's weights what need be done only once.
+
+    Raises:
+        ModelError: the weights cannot be read.
+    """
+    if not BertShape.fits(model):
+        return
+    try:
+        Checkpoint.open(model, cache=cache)
+    except Exception as error:
+        raise ModelError(f"{model.weights}: cannot be loaded: {first_line(error)}") from error
 
 
 def _choose(model: ModelFiles, device: str) -> str:

@@ -1,7 +1,8 @@
 """What a BERT for sequence classification is: its shape and its tensors, by name.
 
-numpy alone, so that an engine that needs no torch does not import it. Only a `.bin` checkpoint
-does, once: what it holds is kept as safetensors in the cache folder.
+numpy alone, so that an engine that needs no torch does not import it. A `.bin` checkpoint does,
+once: what it holds is kept as safetensors in the cache folder. One in bfloat16, which numpy does
+not have, does each time.
 """
 
 import json
@@ -29,6 +30,12 @@ Float32 = npt.NDArray[np.float32]
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu")
 """`hidden_act` that the engines compute. `gelu` is the exact one, by erf; the tanh form of the
 next two changes scores."""
+
+KEPT_FORMAT = "1"
+"""Of the files in the cache folder."""
+
+ABANDONED_S = 3600.0
+"""A half-written file of this age is nobody's."""
 
 NUMPY_TYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2",
@@ -156,7 +163,7 @@ class _Safetensors(Mapping[str, Any]):
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         self._begin = 8 + int.from_bytes(self._map[:8], "little")
         self._header = json.loads(self._map[8 : self._begin])
-        self._header.pop("__metadata__", None)
+        self.metadata: dict[str, str] = self._header.pop("__metadata__", {})
 
     @property
     def readable(self) -> bool:
@@ -197,12 +204,16 @@ def _read_bin(path: Path, cache: Path | None) -> Mapping[str, Any]:
     """Read a pickle's tensors: from the cache, or by torch, and then keep them there."""
     if cache is None:
         return _read_by_torch(path)
-    kept = cache / f"{file_sha256(path)}.safetensors"
+    source = file_sha256(path)
+    kept = cache / f"{source}.safetensors"
     with suppress(OSError, SafetensorError):  # absent, or cut short: the library checks sizes
-        return _Safetensors(kept)
+        found = _Safetensors(kept)
+        if found.metadata == {"format": KEPT_FORMAT, "source": source}:
+            return found
     tensors = _read_by_torch(path)
     try:
-        write_safetensors(kept, tensors)
+        write_safetensors(kept, tensors, {"format": KEPT_FORMAT, "source": source})
+        return _Safetensors(kept)  # and not in memory for as long as the engine lives
     except (OSError, SafetensorError) as error:
         log.info("cannot keep the weights for the next start: %s", first_line(error))
     return tensors
@@ -221,6 +232,11 @@ def write_safetensors(
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
+    now = os.stat(name).st_mtime
+    for left in path.parent.glob(f".{path.name}.*"):
+        with suppress(OSError):  # by a process that was killed while it wrote
+            if now - left.stat().st_mtime > ABANDONED_S:
+                left.unlink()
     try:
         save_file(
             {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()},

@@ -34,7 +34,10 @@ def torch_precision(precision: str, device: torch.device) -> str:
     Raises:
         ModelError: torch does not compute it on this device.
     """
-    bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    bf16 = False
+    if device.type == "cuda":
+        with torch.cuda.device(device):  # it asks the current one
+            bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     if precision == "auto":
         return "bf16" if bf16 else "fp32"
     if precision == "bf16" and device.type == "cuda" and not bf16:

@@ -24,6 +24,9 @@ ACTIVATIONS: Mapping[str, Callable[[Node], Node]] = {
     "silu": ops.swish,
 }
 
+SHARED_BYTES = 2**20
+"""Smaller constants are copied out of the checkpoint's file."""
+
 MASKED = -1e9
 """Added to what attention may not see: e to this power is zero in every precision."""
 
@@ -198,4 +201,6 @@ def _ints(*values: int) -> Node:
 
 
 def _floats(values: Float32 | np.float32) -> Node:
-    return ops.constant(np.ascontiguousarray(values, dtype=np.float32), shared_memory=True)
+    """Return a constant; a large one is a view of `values`, which must stay."""
+    array = np.ascontiguousarray(values, dtype=np.float32)
+    return ops.constant(array, shared_memory=array.nbytes >= SHARED_BYTES)

@@ -66,9 +66,10 @@ class OpenVinoEngine:
         graph = build_graph(shape, checkpoint, calibration)
         compiled = compile_model(graph.model(), precision=precision, threads=threads)
         engine = cls(compiled, precision)
-        # The graph's constants are views of the checkpoint. In its first pass OpenVINO copies them
-        # to the form that its kernels want, and then holds on to them without another look.
-        engine.infer(PackedBatch.collate([np.zeros(8, dtype=np.int64)] * 2))
+        # The graph's matrices are views of the checkpoint. In its first passes OpenVINO copies them
+        # to the forms that its kernels want, and then holds on to them without another look.
+        for texts in (1, 8):
+            engine.infer(PackedBatch.collate([np.zeros(16, dtype=np.int64)] * texts))
         checkpoint.release()
         return engine
 

@@ -46,8 +46,7 @@ class PackedEngine:
         self.precision = precision
         self.model = model.to(device, TORCH_TYPES[precision]).eval()
         self.device = str(device)
-        # Flash attention takes texts as they lie; torch has it for 16 bits on a GPU.
-        self._varlen = device.type == "cuda" and precision != "fp32"
+        self._varlen = precision != "fp32" and has_flash_attention(device, model.head_size)
         self.token_budgets = GPU_BUDGETS if device.type == "cuda" else CPU_BUDGETS
 
     @classmethod
@@ -94,8 +93,18 @@ class PackedEngine:
         tensor = torch.from_numpy(array)
         if self.device == "cpu":
             return tensor
-        # From pinned memory the copy does not wait for what the GPU still computes.
+        # From pinned memory the copies of one batch run beside the first kernels.
         return tensor.pin_memory().to(self.device, non_blocking=True)
+
+
+def has_flash_attention(device: torch.device, head_size: int) -> bool:
+    """Whether torch takes texts as they lie there, in 16 bits: NVIDIA's Ampere or newer."""
+    return (
+        device.type == "cuda"
+        and torch.cuda.get_device_capability(device) >= (8, 0)
+        and head_size % 8 == 0
+        and head_size <= 256
+    )
 
 
 class Weights:
@@ -170,6 +179,7 @@ class PackedBert(nn.Module):
     def __init__(self, shape: BertShape, weights: Weights) -> None:
         super().__init__()
         hidden, prefix = shape.hidden, "bert.embeddings."
+        self.head_size = hidden // shape.heads
         self.words = weights.take(f"{prefix}word_embeddings.weight", shape.vocabulary, hidden)
         positions = weights.take(f"{prefix}position_embeddings.weight", shape.positions, hidden)
         types = weights.take(f"{prefix}token_type_embeddings.weight", shape.token_types, hidden)

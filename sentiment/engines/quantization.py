@@ -167,22 +167,26 @@ class InputObserver:
 def load_calibration(
     model_folder: Path, *, weights_sha256: str, shape: BertShape, cache: Path | None
 ) -> Calibration:
-    """Return the calibration that lies beside the model or in the cache.
+    """Return the calibration that lies in the cache, which is newer, or beside the model.
 
     Raises:
         ModelError: there is none for these weights, or it cannot be used.
     """
-    paths = [model_folder / CALIBRATION_FILE]
-    if cache is not None:
-        paths.append(calibration_in_cache(cache, weights_sha256))
-    for path in paths:
-        if path.is_file():
-            calibration = Calibration.read(path, shape)
-            if calibration.weights_sha256 == weights_sha256:
-                return calibration
-    raise ModelError(
+    paths = [] if cache is None else [calibration_in_cache(cache, weights_sha256)]
+    failure = ModelError(
         f"{model_folder}: not calibrated for int8; `python -m sentiment quantize` does it once"
     )
+    for path in (*paths, model_folder / CALIBRATION_FILE):
+        if not path.is_file():
+            continue
+        try:
+            calibration = Calibration.read(path, shape)
+        except ModelError as error:
+            failure = error
+            continue
+        if calibration.weights_sha256 == weights_sha256:
+            return calibration
+    raise failure
 
 
 def calibration_in_cache(cache: Path, weights_sha256: str) -> Path:

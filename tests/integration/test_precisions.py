@@ -78,7 +78,8 @@ def test_a_lower_precision_finds_the_same_labels(rounded, encodings, exact):
     clear = np.sort(exact, axis=1)[:, -1] - np.sort(exact, axis=1)[:, -2] > 0.2
     assert clear.sum() > 100
     assert (found.argmax(axis=1) == exact.argmax(axis=1))[clear].all()
-    assert 0 < np.abs(found - exact).mean() <= 1e-2
+    # These texts are meant to be hard: on PhraseBank the means are a tenth (docs/performance.md).
+    assert 0 < np.abs(found - exact).mean() <= (1e-2 if rounded.precision == "int8" else 2e-3)
 
 
 def test_a_score_of_lower_precision_does_not_depend_on_its_neighbours(rounded, encodings):
@@ -156,14 +157,15 @@ np.save(out, opened.infer(opened.batch_type.collate(ids)))
     ("engine", "precision", "isa", "tolerance"),
     [
         ("openvino", "fp32", {"ONEDNN_MAX_CPU_ISA": "AVX2"}, 1e-5),
-        ("openvino", "int8", {"ONEDNN_MAX_CPU_ISA": "AVX2"}, 1e-2),
+        ("openvino", "int8", {"ONEDNN_MAX_CPU_ISA": "AVX2"}, 0.2),
+        ("openvino", "int8", {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}, 0.2),
         ("packed", "fp32", {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "AVX2"}, 1e-5),
     ],
 )
 def test_an_older_cpu_answers_the_same(
     encodings, exact, repository, tmp_path, engine, precision, isa, tolerance
 ):
-    chosen = encodings[:24]  # the mean of their scores' differences is what is compared
+    chosen = encodings[:24]
     np.savez(tmp_path / "ids.npz", **{str(i): ids for i, ids in enumerate(chosen)})
     subprocess.run(
         [sys.executable, "-c", ISA_SCRIPT, engine, precision,
@@ -171,7 +173,8 @@ def test_an_older_cpu_answers_the_same(
         cwd=repository, env={**os.environ, **isa}, check=True,
     )  # fmt: skip
     found = softmax(np.load(tmp_path / "logits.npy"))
-    assert np.abs(found - exact[:24]).mean() <= tolerance
+    assert np.abs(found - exact[:24]).max() <= tolerance
+    assert (found.argmax(axis=1) == exact[:24].argmax(axis=1)).mean() > 0.9
 
 
 class TestCalibration:
@@ -203,6 +206,23 @@ class TestCalibration:
     def test_the_cache_serves_a_folder_that_cannot_be_written(self, folder, tmp_path):
         cache = tmp_path / "cache"
         quantize_model(str(folder), texts=None, output=None, cache=cache, threads=2)
+        found = opened(read_model(folder, name="m"), precision="int8", cache=cache)
+        assert found.precision == "int8"
+
+    def test_a_newer_calibration_takes_the_place_of_the_one_beside_the_model(
+        self, encodings, tmp_path
+    ):
+        (tmp_path / "texts").write_text("Profit rose.\nSales fell.\n")
+        bundled = opened(read_model(COMPACT_FOLDER, name="m"), precision="int8", cache=tmp_path)
+        quantize_model("compact", texts=tmp_path / "texts", output=None, cache=tmp_path, threads=2)
+        anew = opened(read_model(COMPACT_FOLDER, name="m"), precision="int8", cache=tmp_path)
+        assert (scores(anew, encodings[:9]) != scores(bundled, encodings[:9])).any()
+
+    def test_one_that_cannot_be_used_does_not_hide_one_that_can(self, folder, tmp_path):
+        cache = tmp_path / "cache"
+        path = quantize_model(str(folder), texts=None, output=None, cache=cache, threads=2)
+        shutil.copy(path, folder / CALIBRATION_FILE)
+        path.write_bytes(b"damaged")
         found = opened(read_model(folder, name="m"), precision="int8", cache=cache)
         assert found.precision == "int8"
 
@@ -290,6 +310,26 @@ class TestKeptWeights:
         os.truncate(kept, size // 2)
         opened(model, cache=tmp_path)
         assert kept.stat().st_size == size
+
+    def test_another_file_under_the_name_is_made_anew(self, finbert_folder, tmp_path):
+        model = read_model(finbert_folder, name="m")
+        ids = [np.arange(1000, 1020)]
+        expected = scores(opened(model, cache=tmp_path), ids)
+        (kept,) = tmp_path.iterdir()
+        shutil.copy(COMPACT_FOLDER / "model.safetensors", kept)
+        assert (scores(opened(model, cache=tmp_path), ids) == expected).all()
+
+    def test_what_a_killed_process_left_half_written_is_removed(self, finbert_folder, tmp_path):
+        model = read_model(finbert_folder, name="m")
+        opened(model, cache=tmp_path)
+        (kept,) = tmp_path.iterdir()
+        kept.unlink()
+        left, new = tmp_path / f".{kept.name}.old", tmp_path / f".{kept.name}.new"
+        for path in (left, new):
+            path.touch()
+        os.utime(left, (0, 0))
+        opened(model, cache=tmp_path)
+        assert {*tmp_path.iterdir()} == {kept, new}  # the new one may be being written
 
     def test_a_cache_that_cannot_be_written_costs_nothing_but_time(self, finbert_folder, tmp_path):
         (tmp_path / "file").touch()

@@ -3,7 +3,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentiment.batching.policy import (
-    MAX_ATTENTION_SLOTS,
     MAX_RESTART_DELAY_S,
     QUANTUM_TOKENS,
     WHOLE_TOKENS,
@@ -30,8 +29,7 @@ def batch_length(lengths, budget, *, pads):
 
 
 def cost(lengths, *, pads):
-    rectangle = max(lengths) * len(lengths)
-    return rectangle if pads else max(sum(lengths), rectangle / MAX_ATTENTION_SLOTS)
+    return max(lengths) * len(lengths) if pads else sum(lengths)
 
 
 @given(LENGTHS, BUDGETS, st.booleans())
@@ -54,11 +52,6 @@ def test_a_text_over_budget_is_taken_alone():
 def test_padding_counts_for_an_engine_that_pads():
     assert batch_length([10, 100], 110, pads=False) == 2
     assert batch_length([10, 100], 110, pads=True) == 1
-
-
-def test_a_long_text_does_not_drag_a_hundred_short_ones_through_its_attention():
-    assert batch_length([512] + [5] * 100, 1024, pads=False) == 8
-    assert batch_length([5] * 100, 1024, pads=False) == 100
 
 
 @given(LENGTHS, BUDGETS)

@@ -98,16 +98,31 @@ class Begun:
         monkeypatch.setattr(Tokenization, "_encode_chunk", held)
 
 
+LONG = "grew " * 200
+"""Longer than what is tokenised on the event loop."""
+
+
+async def test_a_headline_waits_for_no_thread(folder, monkeypatch):
+    begun = Begun(monkeypatch)
+    with tokenization(folder, threads=1) as opened:
+        large = asyncio.create_task(opened.encode(["the"] * 10 * CHUNK_TEXTS))
+        await until(lambda: begun.first_texts == ["the"])
+        assert len((await opened.encode(["grew"])).ids) == 1
+        assert begun.first_texts == ["the"]
+        begun.go.set()
+        await large
+
+
 async def test_a_single_text_does_not_wait_for_the_end_of_a_large_request(folder, monkeypatch):
     begun = Begun(monkeypatch)
     with tokenization(folder, threads=1) as opened:
         large = asyncio.create_task(opened.encode(["the"] * 10 * CHUNK_TEXTS))
         await until(lambda: begun.first_texts == ["the"])
-        single = asyncio.create_task(opened.encode(["grew"]))
+        single = asyncio.create_task(opened.encode([LONG]))
         await asyncio.sleep(0)
         begun.go.set()
         await asyncio.gather(large, single)
-    assert begun.first_texts.index("grew") == 1
+    assert begun.first_texts.index(LONG) == 1
 
 
 async def test_of_a_request_that_was_cancelled_no_more_chunks_begin(folder, monkeypatch):
@@ -122,8 +137,8 @@ async def test_of_a_request_that_was_cancelled_no_more_chunks_begin(folder, monk
         await asyncio.sleep(0)  # the pool is told one turn later
         begun.go.set()
         assert len((await first).ids) == 2 * CHUNK_TEXTS
-        assert len((await opened.encode(["grew"])).ids) == 1
-    assert begun.first_texts == ["the", "the", "grew"]
+        assert len((await opened.encode([LONG])).ids) == 1
+    assert begun.first_texts == ["the", "the", LONG]
 
 
 async def test_no_texts_make_no_encodings(folder):

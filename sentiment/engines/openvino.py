@@ -1,5 +1,6 @@
 """The packed graph on a CPU, run by OpenVINO: the fastest engine there, and free of torch."""
 
+import functools
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -119,7 +120,18 @@ def compile_model(model: ov.Model, *, precision: str, threads: int) -> ov.Compil
         # needs a core, the others do not wait for the one that lost it.
         "TBB_PARTITIONER": "AUTO",
     }
-    return ov.Core().compile_model(model, "CPU", settings)
+    return _core().compile_model(model, "CPU", settings)
+
+
+@functools.cache
+def _core() -> ov.Core:
+    """Load OpenVINO once, for good.
+
+    Where signals have a stack of their own (PYTHONFAULTHANDLER), its CPU plugin gives the thread
+    that loads it a larger one, and frees that with the last core, on whatever thread that happens.
+    The next signal would then end the process by a segmentation fault.
+    """
+    return ov.Core()
 
 
 def cpu_precision(precision: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

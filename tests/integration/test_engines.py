@@ -3,6 +3,8 @@
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -301,3 +303,24 @@ def test_layer_norms_may_bear_their_tensorflow_names(folder, finbert_folder):
     renamed, original = opened(folder, "packed"), opened(finbert_folder, "packed")
     difference = infer(renamed, encodings) - infer(original, encodings)
     assert np.abs(difference).max() <= TOLERANCE
+
+
+def test_signals_are_handled_after_an_engine_is_gone_whichever_thread_dropped_it():
+    program = """
+import faulthandler, signal, threading
+from sentiment.engines import open_engine
+from sentiment.models import resolve_model
+faulthandler.enable()  # gives signals a stack of their own
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+engines = [
+    open_engine(
+        resolve_model("compact"), engine="openvino", device="cpu", threads=1, precision="fp32"
+    )
+]
+thread = threading.Thread(target=engines.clear)
+thread.start()
+thread.join()
+signal.raise_signal(signal.SIGTERM)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr

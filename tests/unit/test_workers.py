@@ -13,9 +13,6 @@ from sentiment.listeners import Listeners
 from sentiment.settings import Settings
 from sentiment.workers import Supervisor, worker_environment
 
-# Ends the interpreter by a segmentation fault when it runs after the whole suite under coverage.
-pytestmark = pytest.mark.nightly
-
 WORKER = """
 import os, pathlib, signal, sys, time
 plan, starts, *options = sys.argv[1:]

@@ -40,6 +40,9 @@ class Example:
     """Names of the files that it stands in."""
     soft: bool
     """The target is a teacher's probabilities, not an annotator's label."""
+    agreement: int | None = None
+    """Of Financial PhraseBank: at least this percentage of the annotators chose the label, 50, 66,
+    75 or 100."""
 
     @property
     def label(self) -> int:

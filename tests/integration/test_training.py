@@ -24,8 +24,8 @@ from sentiment.engines import open_engine
 from sentiment.models import read_model
 from sentiment.predictions import LABELS
 from sentiment.tokenization import Tokenization, load_tokenizer
+from sentiment.training.classifier import infer_all
 from sentiment.training.datasets import RESERVED_TEXTS, read_examples
-from sentiment.training.evaluation import infer_all
 from sentiment.training.splits import Part, split_examples
 
 SUBJECTS = ["sales", "profit", "exports", "orders", "dividends"]

@@ -50,6 +50,7 @@ LAYERS = {
         "training.splits",
         "training.features",
         "training.trainer",
+        "training.classifier",
         "training.evaluation",
     ],
     6: [

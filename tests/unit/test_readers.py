@@ -632,7 +632,13 @@ def test_a_line_of_a_gibibyte_is_refused_without_being_read(write, name, before)
         tracemalloc.stop()
 
 
-def test_a_gibibyte_of_quoted_lines_is_refused_as_one_row(write):
+def test_many_short_rows_are_not_one_long_row(write):
+    path = write("rows.csv", "text,label\n" + f"{'x' * 50_000},neutral\n" * 30)
+    assert sum(1 for _ in read_file(path)) == 30
+    assert path.stat().st_size > MAX_ROW_BYTES
+
+
+def test_a_row_without_end_is_refused_though_its_lines_are_short(write):
     # The quote is closed in each cell, so that no single cell is over the limit.
     path = write("rows.csv", "text,label\n" + '"x\n",' * 300_000)
     with pytest.raises(DataError, match=r":2: over 1,048,576 characters in one row; perhaps a qu"):

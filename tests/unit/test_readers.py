@@ -265,6 +265,14 @@ def test_a_missing_column_is_named_beside_those_that_are_there(write_table, kind
 
 
 @pytest.mark.parametrize("kind", TABLES)
+def test_a_table_without_a_named_column_may_be_read_by_the_usual_names(write_table, kind):
+    columns = Columns(text="headline", label="rating", positive="up", or_usual=True)
+    path = write_table(kind, [{"sentence": "Up", "rating": "positive", "label": "negative"}])
+    ((_, example),) = read_file(path, columns)
+    assert (example.text, example.target) == ("Up", POSITIVE)
+
+
+@pytest.mark.parametrize("kind", TABLES)
 def test_a_table_without_a_target_is_told_what_it_could_be(write_table, kind):
     path = write_table(kind, [{"text": "Up", "positive": 0.5, "negative": 0.5}])
     message = "named label or sentiment, or positive, negative, neutral; there are 'text', 'posit"

@@ -42,6 +42,9 @@ ALPHABET = [chr(letter) for letter in range(ord("a"), ord("a") + 16)]
 untimed = settings(deadline=None)
 """Hypothesis would fail an example that takes 200 ms: claims here are not about time."""
 
+fewer = settings(deadline=None, max_examples=40)
+"""For claims about two lists of examples, or several folds of one."""
+
 
 @st.composite
 def word_sets(draw):
@@ -276,7 +279,7 @@ def test_no_examples_make_three_empty_parts():
 # What the base or a teacher has seen
 
 
-@untimed
+@fewer
 @given(example_lists(), example_lists())
 def test_what_was_seen_and_what_resembles_it_is_never_held_out(examples, seen):
     split = split_examples(examples, held_out=0.4, seen=seen)
@@ -285,7 +288,7 @@ def test_what_was_seen_and_what_resembles_it_is_never_held_out(examples, seen):
             assert not similar(words_of(each), words_of(known)), (each.text, known.text)
 
 
-@untimed
+@fewer
 @given(example_lists(), example_lists())
 def test_seen_texts_are_in_no_part_and_move_others_to_training_alone(examples, seen):
     before = part_by_text(split_examples(examples, held_out=0.4))
@@ -295,7 +298,7 @@ def test_seen_texts_are_in_no_part_and_move_others_to_training_alone(examples, s
         assert part in (before[text], Part.TRAIN)
 
 
-@untimed
+@fewer
 @given(example_lists(), example_lists())
 def test_of_a_benchmark_remains_what_resembles_nothing_seen(examples, seen):
     new = without_seen(examples, seen=seen)
@@ -340,7 +343,7 @@ def test_scripts_without_latin_letters_are_not_taken_for_damage():
 # Folds
 
 
-@untimed
+@fewer
 @given(example_lists(), st.integers(2, 5), example_lists())
 def test_each_text_is_tested_in_one_fold_or_never_held_out(examples, folds, seen):
     splits = list(fold_examples(examples, folds=folds, held_out=0.3, seen=seen))
@@ -356,7 +359,7 @@ def test_each_text_is_tested_in_one_fold_or_never_held_out(examples, folds, seen
             assert len(set(parts) - {Part.TEST}) == 1  # for validation always, or never
 
 
-@untimed
+@fewer
 @given(example_lists(), st.integers(2, 5))
 def test_no_fold_divides_near_duplicates(examples, folds):
     for split in fold_examples(examples, folds=folds, held_out=0.3):
@@ -366,7 +369,7 @@ def test_no_fold_divides_near_duplicates(examples, folds):
                 assert parts[left.text] is parts[right.text]
 
 
-@untimed
+@fewer
 @given(example_lists(), st.integers(0, 20), st.integers(2, 5))
 def test_appended_rows_leave_a_text_in_its_fold(examples, count, folds):
     before = [part_by_text(s) for s in fold_examples(examples[:count], folds=folds)]
@@ -435,11 +438,12 @@ def test_one_label_alone_is_refused_before_training_and_two_are_not():
     replace(split, train=(*split.train[1:], other)).check_trainable()
 
 
-def test_files_are_read_and_split_in_one_call(tmp_path):
+@pytest.mark.parametrize("column", ["headline", "text"])
+def test_files_are_read_and_split_in_one_call(tmp_path, column):
     data, seen = tmp_path / "data.csv", tmp_path / "seen.csv"
     rows = [each.text for each in distinct(200)]
     data.write_text("headline,label\n" + "".join(f"{text},positive\n" for text in rows))
-    seen.write_text("headline,label\n" + "".join(f"{text},neutral\n" for text in rows[:100]))
+    seen.write_text(f"{column},label\n" + "".join(f"{text},neutral\n" for text in rows[:100]))
     columns = Columns(text="headline")
     dataset, split = read_split([data], held_out=0.4, columns=columns, seen=[seen])
     assert set(dataset.sha256) == {"data.csv"}

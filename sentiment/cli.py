@@ -32,10 +32,18 @@ app = typer.Typer(
 DataFiles = Annotated[
     list[Path],
     typer.Option(
-        help="Labelled texts: Financial PhraseBank as published (.txt), or .csv with a text or "
-        "sentence column and a label or positive, negative, neutral. May be given several "
+        help="Labelled texts: Financial PhraseBank as published (.txt), or .csv, .tsv, .jsonl, "
+        ".parquet with a text and a label or positive, negative, neutral. May be given several "
         "times; of a text that occurs twice the first row counts."
     ),
+]
+TextColumn = Annotated[str | None, typer.Option(help="Column of the text; else text, or sentence.")]
+LabelColumn = Annotated[
+    str | None, typer.Option(help="Column of the label; else label, or sentiment.")
+]
+SeenFiles = Annotated[
+    list[Path] | None,
+    typer.Option(help="Labelled texts that the base or a teacher has seen; never evaluated."),
 ]
 HeldOut = Annotated[
     float, typer.Option(min=0.01, max=0.4, help="Share of the texts for each of validation, test.")
@@ -190,12 +198,15 @@ def train(
     held_out: HeldOut = 0.1,
     bf16: Annotated[bool, typer.Option(help="Autocast to bfloat16.")] = False,
     seed: Annotated[int, typer.Option(help="Of weights, order and dropout.")] = 7,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    seen: SeenFiles = None,
 ) -> None:
     """Fine-tune a model on labelled texts and evaluate it on held-out ones."""
     _log_to_terminal()
     _need_training_libraries()
-    from sentiment.training.datasets import read_examples
-    from sentiment.training.splits import split_examples
+    from sentiment.training.readers import Columns
+    from sentiment.training.splits import read_split
     from sentiment.training.trainer import Recipe, weights_sha256
     from sentiment.training.trainer import train as train_model
 
@@ -216,10 +227,19 @@ def train(
         bf16=bf16,
         seed=seed,
     )
-    dataset = read_examples(data)
-    split = split_examples(dataset.examples, held_out=held_out)
+    columns = Columns(text=text_column, label=label_column)
+    dataset, split = read_split(data, held_out=held_out, columns=columns, seen=seen or ())
+    split.check_trainable()
     train_model(base=base, dataset=dataset, split=split, recipe=recipe, output=output)
-    evaluate(str(output), data=data, output=output / "evaluation.json", held_out=held_out)
+    evaluate(
+        str(output),
+        data=data,
+        output=output / "evaluation.json",
+        held_out=held_out,
+        text_column=text_column,
+        label_column=label_column,
+        seen=seen,
+    )
 
 
 @app.command()
@@ -231,12 +251,16 @@ def evaluate(
     precision: Annotated[
         str, typer.Option(help="As SENTIMENT_PRECISION: auto, fp32, bf16, fp16, int8.")
     ] = "fp32",
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    seen: SeenFiles = None,
 ) -> None:
     """Measure a model on the held-out part of labelled texts, with the serving engine."""
     _log_to_terminal()
     _need_training_libraries()
     from sentiment.settings import Settings
     from sentiment.training.evaluation import evaluate_model
+    from sentiment.training.readers import Columns
 
     if precision not in (known := ("auto", "fp32", "bf16", "fp16", "int8")):
         raise SettingsError(f"--precision {precision} is none of {', '.join(known)}")
@@ -248,6 +272,8 @@ def evaluate(
         evaluate_model(
             model,
             data,
+            columns=Columns(text=text_column, label=label_column),
+            seen=seen or (),
             held_out=held_out,
             precision=precision,
             cache=Settings.from_env().cache_path,

@@ -12,8 +12,8 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from sentiment.errors import DataError
 from sentiment.predictions import LABELS
 from sentiment.training.classifier import Classifier
-from sentiment.training.datasets import RESERVED_TEXTS, Dataset, Example, read_examples
-from sentiment.training.splits import Part, split_examples
+from sentiment.training.datasets import RESERVED_TEXTS, Columns, Dataset, Example
+from sentiment.training.splits import Part, read_split
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +23,8 @@ def evaluate_model(
     data: Sequence[Path],
     *,
     held_out: float,
+    columns: Columns | None = None,
+    seen: Sequence[Path] = (),
     precision: str = "fp32",
     cache: Path | None = None,
 ) -> dict[str, Any]:
@@ -32,6 +34,8 @@ def evaluate_model(
     person and agreement with another model are different claims.
 
     Args:
+        columns: of the files that are tables.
+        seen: labelled files whose texts, and what resembles them, are not evaluated.
         precision: as `SENTIMENT_PRECISION`.
         cache: as `SENTIMENT_CACHE_FOLDER`.
 
@@ -39,8 +43,7 @@ def evaluate_model(
         ModelError: the model cannot be had, or its labels are not the data's.
         DataError: a file cannot be read, or nothing is held out.
     """
-    dataset = read_examples(data)
-    split = split_examples(dataset.examples, held_out=held_out)
+    dataset, split = read_split(data, held_out=held_out, columns=columns, seen=seen)
     if not split.test:
         raise DataError("nothing is held out: too few texts")
     with Classifier.open(model, precision=precision, cache=cache) as classifier:

@@ -46,6 +46,11 @@ LAYERS = {
         "api.protocol",
         "api.routes",
         "api.app",
+        "training.examples",
+        "training.rows",
+        "training.phrasebank",
+        "training.benchmarks",
+        "training.readers",
         "training.datasets",
         "training.splits",
         "training.features",
@@ -85,6 +90,7 @@ DOORS = {
     "pydantic": {"settings", "api.schemas", "api.openapi"},
     "pydantic_settings": {"settings"},
     "prometheus_client": {"metrics"},
+    "pyarrow": {"training.rows"},
     "sklearn": {"training.trainer", "training.evaluation"},
     "typer": {"cli"},
     "uvicorn": {"launcher", "api.protocol", "api.parsing", "api.connection"},
@@ -154,7 +160,7 @@ def test_training_knows_nothing_of_serving(repository):
         ("import sentiment.api.app", ("torch", "transformers", "huggingface_hub")),
         ("import sentiment.engines.packed", ("transformers",)),
         ("import sentiment.engines.openvino", ("torch", "transformers")),
-        ("import sentiment.training.splits", ("torch", "transformers", "sklearn")),
+        ("import sentiment.training.splits", ("torch", "transformers", "sklearn", "pyarrow")),
     ],
 )
 def test_heavy_libraries_are_imported_only_when_wanted(repository, statement, absent):

@@ -1,7 +1,7 @@
 """The command line: `python -m sentiment serve | prepare | quantize | train | evaluate`.
 
 Every failure that has a name ends in one line on standard error and an exit code:
-2 settings or usage, 3 model or port, 4 data.
+1 a figure misses what `evaluate` was asked for, 2 settings or usage, 3 model or port, 4 data.
 """
 
 import json
@@ -195,6 +195,7 @@ def train(
     _log_to_terminal()
     _need_training_libraries()
     from sentiment.training.datasets import read_examples
+    from sentiment.training.evaluation import evaluate_split
     from sentiment.training.splits import split_examples
     from sentiment.training.trainer import Recipe, weights_sha256
     from sentiment.training.trainer import train as train_model
@@ -219,44 +220,90 @@ def train(
     dataset = read_examples(data)
     split = split_examples(dataset.examples, held_out=held_out)
     train_model(base=base, dataset=dataset, split=split, recipe=recipe, output=output)
-    evaluate(str(output), data=data, output=output / "evaluation.json", held_out=held_out)
+    evaluation = json.dumps(evaluate_split(output, split), indent=2)
+    (output / "evaluation.json").write_text(evaluation + "\n")
+    print(evaluation)
 
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(help="As SENTIMENT_MODEL: Hub name, folder, compact.")],
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...",
+            help="As SENTIMENT_MODEL: Hub name, folder, compact. The first is judged, the others "
+            "are what it is compared with.",
+        ),
+    ],
     data: DataFiles,
-    output: Annotated[Path | None, typer.Option(help="Write the JSON here too.")] = None,
-    held_out: HeldOut = 0.1,
+    benchmark: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]FILE",
+            help="Texts of another kind, measured whole: FiQA, Twitter Financial News, SEntFiN as "
+            "published. Files of one name are one set.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder for report.md, report.json and plots; else JSON is printed."),
+    ] = None,
     precision: Annotated[
         str, typer.Option(help="As SENTIMENT_PRECISION: auto, fp32, bf16, fp16, int8.")
     ] = "fp32",
+    held_out: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=0.4, help="Share of validation and of test; 0.1 if not given."),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Measure all texts of --data: for models trained on none.")
+    ] = False,
+    fail_below: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIGURE=VALUE",
+            help="End with 1 if accuracy, macro_f1 or weighted_f1 on the test part's annotated "
+            "texts is less; benchmark:NAME.FIGURE=VALUE looks at a benchmark.",
+        ),
+    ] = None,
+    fail_above: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIGURE=VALUE", help="The same for ece, brier and log_loss."),
+    ] = None,
 ) -> None:
-    """Measure a model on the held-out part of labelled texts, with the serving engine."""
+    """Measure models with the serving engine on texts that were held out, and compare them."""
     _log_to_terminal()
     _need_training_libraries()
     from sentiment.settings import Settings
-    from sentiment.training.evaluation import evaluate_model
+    from sentiment.training.evaluation import evaluate_models
+    from sentiment.training.report import check_folder, print_summary, write_report
+    from sentiment.training.textsets import name_benchmarks
+    from sentiment.training.thresholds import parse_thresholds
 
     if precision not in (known := ("auto", "fp32", "bf16", "fp16", "int8")):
         raise SettingsError(f"--precision {precision} is none of {', '.join(known)}")
-    if output is not None and not output.parent.is_dir():
-        raise SettingsError(f"{output.parent} is no folder; --output names a file in one")
-    if output is not None and output.is_dir():
-        raise SettingsError(f"{output} is a folder; --output names a file")
-    report = json.dumps(
-        evaluate_model(
-            model,
-            data,
-            held_out=held_out,
-            precision=precision,
-            cache=Settings.from_env().cache_path,
-        ),
-        indent=2,
-    )
+    if everything and held_out is not None:
+        raise SettingsError("--all measures every text; --held-out a share of them: choose one")
+    benchmarks = name_benchmarks(benchmark or ())
+    thresholds = parse_thresholds(fail_below or (), fail_above or (), benchmarks=benchmarks)
     if output is not None:
-        output.write_text(report + "\n")
-    print(report)
+        check_folder(output)
+    evaluation = evaluate_models(
+        models,
+        data=data,
+        held_out=held_out or 0.1,
+        everything=everything,
+        benchmarks=benchmarks,
+        precision=precision,
+        cache=Settings.from_env().cache_path,
+    )
+    if output is None:
+        print(json.dumps(evaluation, indent=2))
+    else:
+        write_report(output, evaluation)
+        print_summary(evaluation)
+    for threshold in thresholds:
+        threshold.check(evaluation)
 
 
 def _log_to_terminal() -> None:
@@ -266,7 +313,9 @@ def _log_to_terminal() -> None:
 def _need_training_libraries() -> None:
     from importlib.util import find_spec
 
-    if missing := [name for name in ("accelerate", "sklearn") if find_spec(name) is None]:
+    if missing := [
+        name for name in ("accelerate", "matplotlib", "sklearn") if find_spec(name) is None
+    ]:
         raise SettingsError(
             f"{', '.join(missing)} not installed: pip install -r requirements-train.txt"
         )

@@ -45,6 +45,16 @@ class Split:
     held_out: float
     """The share that was asked for, of each of validation and test."""
 
+    @property
+    def sha256(self) -> str:
+        """Digest of which texts are held out: equal where two runs evaluate on the same."""
+        keys = (
+            f"{part}\t{comparison_key(example.text)}\n"
+            for part in (Part.VALIDATION, Part.TEST)
+            for example in self.part(part)
+        )
+        return hashlib.sha256("".join(sorted(keys)).encode()).hexdigest()
+
     def part(self, name: Part) -> tuple[Example, ...]:
         """Return the examples of one part."""
         parts: dict[Part, tuple[Example, ...]] = {

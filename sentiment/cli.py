@@ -32,9 +32,20 @@ app = typer.Typer(
 DataFiles = Annotated[
     list[Path],
     typer.Option(
-        help="Labelled texts: Financial PhraseBank as published (.txt), or .csv with a text or "
-        "sentence column and a label or positive, negative, neutral. May be given several "
+        help="Labelled texts: Financial PhraseBank as published (.txt), or .csv, .tsv, .jsonl, "
+        ".parquet with a text and a label or positive, negative, neutral. May be given several "
         "times; of a text that occurs twice the first row counts."
+    ),
+]
+TextColumn = Annotated[str | None, typer.Option(help="Column of the text; else text, or sentence.")]
+LabelColumn = Annotated[
+    str | None, typer.Option(help="Column of the label; else label, or sentiment.")
+]
+SeenFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Labelled texts that the base or a teacher has seen: not evaluated, nor what "
+        "resembles them. May be given several times."
     ),
 ]
 HeldOut = Annotated[
@@ -190,13 +201,16 @@ def train(
     held_out: HeldOut = 0.1,
     bf16: Annotated[bool, typer.Option(help="Autocast to bfloat16.")] = False,
     seed: Annotated[int, typer.Option(help="Of weights, order and dropout.")] = 7,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    seen: SeenFiles = None,
 ) -> None:
     """Fine-tune a model on labelled texts and evaluate it on held-out ones."""
     _log_to_terminal()
     _need_training_libraries()
-    from sentiment.training.datasets import read_examples
     from sentiment.training.evaluation import evaluate_split
-    from sentiment.training.splits import split_examples
+    from sentiment.training.readers import Columns
+    from sentiment.training.splits import read_split
     from sentiment.training.trainer import Recipe, weights_sha256
     from sentiment.training.trainer import train as train_model
 
@@ -217,8 +231,9 @@ def train(
         bf16=bf16,
         seed=seed,
     )
-    dataset = read_examples(data)
-    split = split_examples(dataset.examples, held_out=held_out)
+    columns = Columns(text=text_column, label=label_column)
+    dataset, split = read_split(data, held_out=held_out, columns=columns, seen=seen or ())
+    split.check_trainable()
     train_model(base=base, dataset=dataset, split=split, recipe=recipe, output=output)
     evaluation = json.dumps(evaluate_split(output, split), indent=2)
     (output / "evaluation.json").write_text(evaluation + "\n")
@@ -270,20 +285,24 @@ def evaluate(
         list[str] | None,
         typer.Option(metavar="FIGURE=VALUE", help="The same for ece, brier and log_loss."),
     ] = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    seen: SeenFiles = None,
 ) -> None:
     """Measure models with the serving engine on texts that were held out, and compare them."""
     _log_to_terminal()
     _need_training_libraries()
     from sentiment.settings import Settings
     from sentiment.training.evaluation import evaluate_models
+    from sentiment.training.readers import Columns
     from sentiment.training.report import check_folder, print_summary, write_report
     from sentiment.training.textsets import name_benchmarks
     from sentiment.training.thresholds import parse_thresholds
 
     if precision not in (known := ("auto", "fp32", "bf16", "fp16", "int8")):
         raise SettingsError(f"--precision {precision} is none of {', '.join(known)}")
-    if everything and held_out is not None:
-        raise SettingsError("--all measures every text; --held-out a share of them: choose one")
+    if everything and (held_out is not None or seen):
+        raise SettingsError("--all measures every text: it goes with neither --held-out nor --seen")
     benchmarks = name_benchmarks(benchmark or ())
     thresholds = parse_thresholds(fail_below or (), fail_above or (), benchmarks=benchmarks)
     if output is not None:
@@ -293,6 +312,8 @@ def evaluate(
         data=data,
         held_out=held_out or 0.1,
         everything=everything,
+        columns=Columns(text=text_column, label=label_column),
+        seen=seen or (),
         benchmarks=benchmarks,
         precision=precision,
         cache=Settings.from_env().cache_path,

@@ -19,9 +19,9 @@ from sentiment.errors import ModelError
 from sentiment.models import resolve_model
 from sentiment.predictions import LABELS, Probabilities
 from sentiment.training.classifier import Classifier
-from sentiment.training.datasets import RESERVED_TEXTS, Example, read_examples
+from sentiment.training.datasets import RESERVED_TEXTS, Columns, Example, read_examples
 from sentiment.training.measures import mcnemar, measure, rounded
-from sentiment.training.splits import Split, split_examples
+from sentiment.training.splits import Split, read_split
 from sentiment.training.textsets import (
     TextSet,
     all_texts,
@@ -42,6 +42,8 @@ def evaluate_models(
     data: Sequence[Path],
     held_out: float = 0.1,
     everything: bool = False,
+    columns: Columns | None = None,
+    seen: Sequence[Path] = (),
     benchmarks: Mapping[str, Sequence[Path]] | None = None,
     precision: str = "fp32",
     cache: Path | None = None,
@@ -52,6 +54,8 @@ def evaluate_models(
         models: as `SENTIMENT_MODEL`; the first is the one that thresholds judge.
         held_out: share of validation and of test; both are measured, training's texts never.
         everything: measure all texts of `data` instead, for models trained elsewhere.
+        columns: of the data's files that are tables.
+        seen: labelled files whose texts, and what resembles them, are not held out.
         benchmarks: files by the name that the report gives them, measured whole.
         precision: as `SENTIMENT_PRECISION`.
         cache: as `SENTIMENT_CACHE_FOLDER`.
@@ -66,9 +70,12 @@ def evaluate_models(
         ModelError: a model cannot be had, or its labels are not the data's.
         DataError: a file cannot be read, or nothing is held out.
     """
-    dataset = read_examples(data)
-    split = None if everything else split_examples(dataset.examples, held_out=held_out)
-    parts = all_texts(dataset) if split is None else held_out_texts(split)
+    if everything:
+        dataset, split = read_examples(data, columns=columns), None
+        parts = all_texts(dataset)
+    else:
+        dataset, split = read_split(data, held_out=held_out, columns=columns, seen=seen)
+        parts = held_out_texts(split)
     sets = parts + [
         benchmark_texts(name, files) for name, files in sorted((benchmarks or {}).items())
     ]

@@ -7,24 +7,35 @@ never divided.
 
 Which part a cluster falls to is decided by a hash of its first text, not by a random
 generator: the same in every run, and when rows are appended, unless a new row joins two
-clusters. Each cluster is one draw, so templated headlines, most of which are easy, weigh in the
-test part as they do in the data: a rule that trains on every cluster of mixed hashes is safer
-against a leak between runs, but would leave only the odd texts to test on.
+clusters. A text that the base, a teacher or a second file knows is no test of anything: it is
+trained on, with all that resembles it. Each cluster is one draw, so templated headlines, most of
+which are easy, weigh in the test part as they do in the data: a rule that trains on every
+cluster of mixed hashes is safer against a leak between runs, but would leave only the odd
+texts to test on.
 """
 
 import hashlib
 import math
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
-from sentiment.training.datasets import Example, comparison_key
+from sentiment.errors import DataError
+from sentiment.predictions import LABELS
+from sentiment.training.datasets import (
+    Columns,
+    Dataset,
+    Example,
+    comparison_key,
+    read_examples,
+)
 
 NEAR_DUPLICATE_JACCARD = 0.8
-"""Two texts with at least this share of their distinct words in common are one cluster.
-On Financial PhraseBank that makes 115 clusters of two or more."""
+"""Two texts with at least this share of their distinct words in common are one cluster."""
 
 
 class Part(StrEnum):
@@ -43,17 +54,20 @@ class Split:
     validation: tuple[Example, ...]
     test: tuple[Example, ...]
     held_out: float
-    """The share that was asked for, of each of validation and test."""
+    """The share that was asked for, of each of validation and test; of validation in a fold."""
 
     @property
     def sha256(self) -> str:
-        """Digest of which texts are held out: equal where two runs evaluate on the same."""
-        keys = (
+        """Digest of which texts are held out, and for what; their order makes no difference.
+
+        Two models with one digest were kept from the same texts, so their figures compare.
+        """
+        lines = [
             f"{part}\t{comparison_key(example.text)}\n"
             for part in (Part.VALIDATION, Part.TEST)
             for example in self.part(part)
-        )
-        return hashlib.sha256("".join(sorted(keys)).encode()).hexdigest()
+        ]
+        return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
 
     def part(self, name: Part) -> tuple[Example, ...]:
         """Return the examples of one part."""
@@ -64,28 +78,105 @@ class Split:
         }
         return parts[name]
 
+    def check_trainable(self) -> None:
+        """See that training on this split can give a classifier, and a figure of it.
 
-def split_examples(examples: Sequence[Example], *, held_out: float = 0.1) -> Split:
+        Raises:
+            DataError: a part is empty, or all texts of the training part have one label.
+        """
+        if not (self.train and self.validation and self.test):
+            raise DataError("too few texts: the training, validation or test part is empty")
+        labels = {example.label for example in self.train}
+        if len(labels) == 1:
+            raise DataError(
+                f"every text to train on is {LABELS[labels.pop()]}; a classifier needs texts of "
+                "at least two labels"
+            )
+
+
+def read_split(
+    paths: Sequence[Path],
+    *,
+    held_out: float = 0.1,
+    columns: Columns | None = None,
+    seen: Sequence[Path] = (),
+) -> tuple[Dataset, Split]:
+    """Read labelled files and divide their texts, as `read_examples` and `split_examples`.
+
+    Args:
+        seen: labelled files whose texts the base or a teacher knows; not trained on, unless they
+            stand in `paths` too.
+
+    Raises:
+        DataError: as `read_examples`.
+    """
+    dataset = read_examples(paths, columns=columns)
+    known = read_examples(seen, columns=columns).examples if seen else ()
+    return dataset, split_examples(dataset.examples, held_out=held_out, seen=known)
+
+
+def split_examples(
+    examples: Sequence[Example], *, held_out: float = 0.1, seen: Sequence[Example] = ()
+) -> Split:
     """Divide `examples`; validation and test get about the share `held_out` each.
 
-    A text known to two files, and whatever resembles it, is always trained on: the label
-    in one file may have been made by a model that saw the other.
+    Always trained on, with whatever resembles it, is a text known to two files, since the label
+    in one may have been made by a model that saw the other, and a text of `seen`, which the base
+    or a teacher knows. `seen` itself is in no part.
     """
-    keys = [masked_key(example.text) for example in examples]
-    clusters = cluster([frozenset(key.split()) for key in keys])
-    sources: dict[int, set[str]] = defaultdict(set)
-    for example, first in zip(examples, clusters, strict=True):
-        sources[first] |= example.sources
-    parts: dict[Part, list[Example]] = {part: [] for part in Part}
-    for example, first in zip(examples, clusters, strict=True):
-        known_twice = len(sources[first]) > 1
-        part = Part.TRAIN if known_twice else part_of(keys[first], held_out=held_out)
-        parts[part].append(example)
-    return Split(
-        train=tuple(parts[Part.TRAIN]),
-        validation=tuple(parts[Part.VALIDATION]),
-        test=tuple(parts[Part.TEST]),
+    return _divided(
+        examples,
+        [
+            Part.TRAIN if key is None else part_of(key, held_out=held_out)
+            for key in _drawn_keys(examples, seen)
+        ],
         held_out=held_out,
+    )
+
+
+def fold_examples(
+    examples: Sequence[Example],
+    *,
+    folds: int,
+    held_out: float = 0.1,
+    seen: Sequence[Example] = (),
+) -> Iterator[Split]:
+    """Yield `folds` splits; each text is tested in one of them, those never held out in none.
+
+    A cluster's fold is decided by the same hash as its part: fold 1 of 10 tests what
+    `split_examples` tests at 0.1. About `held_out` of each fold's rest is its validation part, by
+    a second hash, so a text is for validation in all the folds that do not test it, or in none.
+
+    Args:
+        seen: as `split_examples`.
+    """
+    keys = _drawn_keys(examples, seen)
+    tested_in = [None if key is None else int(_position(key) * folds) for key in keys]
+    validates = [key is not None and _position(f"validation of {key}") < held_out for key in keys]
+    for fold in range(folds):
+        yield _divided(
+            examples,
+            [
+                Part.TEST if tested == fold else Part.VALIDATION if chosen else Part.TRAIN
+                for tested, chosen in zip(tested_in, validates, strict=True)
+            ],
+            held_out=held_out,
+        )
+
+
+def without_seen(examples: Sequence[Example], *, seen: Sequence[Example]) -> tuple[Example, ...]:
+    """Return the `examples` that resemble none of `seen`: of a benchmark, what is new to a model.
+
+    Near-duplicates within `examples` stay.
+    """
+    count = len(examples)
+    words = [similarity_words(example.text) for example in (*examples, *seen)]
+    firsts = cluster(words)
+    known = set(firsts[count:])
+    return tuple(
+        example
+        for example, first in zip(examples, firsts[:count], strict=True)
+        if first not in known
     )
 
 
@@ -94,13 +185,61 @@ def masked_key(text: str) -> str:
     return re.sub(r"\d+", "0", comparison_key(text))
 
 
+def similarity_words(text: str) -> frozenset[str]:
+    """Return the distinct words of `masked_key`, with letters that copies damage as `_`.
+
+    PhraseBank was published with Finnish letters as two characters of other code pages: Seppälä
+    is `Sepp+ñl+ñ`, in other copies `Sepp+Æl+Æ` or `Sepp+_l+_`. Words that differ only there,
+    or in having been repaired, are one.
+    """
+    decomposed = unicodedata.normalize("NFD", text)
+    accents_gone = re.sub(r"[A-Za-z][\u0300-\u036f]+", "_", decomposed)
+    undamaged = re.sub(r"[+-](?:[^\x00-\x7f]|_)|\ufffd", "_", accents_gone)
+    return frozenset(masked_key(undamaged).split())
+
+
 def part_of(key: str, *, held_out: float) -> Part:
     """Return the part that the hash of `key` falls to."""
-    digest = hashlib.sha256(key.encode()).digest()
-    position = int.from_bytes(digest[:8]) / 2**64  # uniform in [0, 1)
+    position = _position(key)
     if position < held_out:
         return Part.TEST
     return Part.VALIDATION if position < 2 * held_out else Part.TRAIN
+
+
+def _position(key: str) -> float:
+    """Return where `key` falls by its hash, uniform in [0, 1)."""
+    digest = hashlib.sha256(key.encode()).digest()
+    return int.from_bytes(digest[:8]) / 2**64
+
+
+def _drawn_keys(examples: Sequence[Example], seen: Sequence[Example]) -> list[str | None]:
+    """Return for each example the key whose hash decides its cluster's part.
+
+    It is that of the cluster's first member; `None` for clusters that are always trained on.
+    """
+    together = (*examples, *seen)
+    firsts = cluster([similarity_words(example.text) for example in together])
+    sources: dict[int, set[str]] = defaultdict(set)
+    for example, first in zip(examples, firsts, strict=False):
+        sources[first] |= example.sources
+    known = {first for first, names in sources.items() if len(names) > 1}
+    known.update(firsts[len(examples) :])
+    keys = {
+        first: None if first in known else masked_key(together[first].text) for first in set(firsts)
+    }
+    return [keys[first] for first in firsts[: len(examples)]]
+
+
+def _divided(examples: Sequence[Example], parts: Sequence[Part], *, held_out: float) -> Split:
+    divided: dict[Part, list[Example]] = {part: [] for part in Part}
+    for example, part in zip(examples, parts, strict=True):
+        divided[part].append(example)
+    return Split(
+        train=tuple(divided[Part.TRAIN]),
+        validation=tuple(divided[Part.VALIDATION]),
+        test=tuple(divided[Part.TEST]),
+        held_out=held_out,
+    )
 
 
 def cluster(word_sets: Sequence[frozenset[str]]) -> list[int]:

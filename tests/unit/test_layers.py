@@ -8,7 +8,17 @@ import pytest
 
 LAYERS = {
     0: ["errors", "predictions", "batching.policy", "batching.cost", "engines.batches"],
-    1: ["settings", "metrics", "logs", "listeners", "cache", "tokenization", "hub", "models"],
+    1: [
+        "settings",
+        "metrics",
+        "logs",
+        "listeners",
+        "cache",
+        "tokenization",
+        "hub",
+        "manifest",
+        "models",
+    ],
     2: [
         "engines",
         "engines.bert",
@@ -52,6 +62,9 @@ LAYERS = {
         "training.trainer",
         "training.classifier",
         "training.evaluation",
+        "training.temperature",
+        "training.card",
+        "training.promotion",
     ],
     6: [
         "launcher",
@@ -85,6 +98,7 @@ DOORS = {
     "pydantic": {"settings", "api.schemas", "api.openapi"},
     "pydantic_settings": {"settings"},
     "prometheus_client": {"metrics"},
+    "scipy": {"training.temperature"},
     "sklearn": {"training.trainer", "training.evaluation"},
     "typer": {"cli"},
     "uvicorn": {"launcher", "api.protocol", "api.parsing", "api.connection"},

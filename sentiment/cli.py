@@ -189,18 +189,27 @@ def train(
     max_tokens: Annotated[int, typer.Option(min=8, max=512, help="Cut longer texts.")] = 128,
     held_out: HeldOut = 0.1,
     bf16: Annotated[bool, typer.Option(help="Autocast to bfloat16.")] = False,
+    golden: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV of text,label with sentences that the model must get right, for another "
+            "domain or language than English financial news."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of weights, order and dropout.")] = 7,
 ) -> None:
     """Fine-tune a model on labelled texts and evaluate it on held-out ones."""
     _log_to_terminal()
     _need_training_libraries()
     from sentiment.training.datasets import read_examples
+    from sentiment.training.golden import read_golden
+    from sentiment.training.promotion import promote
+    from sentiment.training.replacement import check_replaceable
     from sentiment.training.splits import split_examples
     from sentiment.training.trainer import Recipe, weights_sha256
     from sentiment.training.trainer import train as train_model
 
-    if output.exists() and not output.is_dir():
-        raise SettingsError(f"{output} is a file; --output names a folder")
+    check_replaceable(output)
     if base_sha256 and (found := weights_sha256(base)) != base_sha256:
         raise ModelError(f"{base}: the weights have SHA-256 {found}, not {base_sha256}")
     recipe = Recipe(
@@ -218,8 +227,11 @@ def train(
     )
     dataset = read_examples(data)
     split = split_examples(dataset.examples, held_out=held_out)
-    train_model(base=base, dataset=dataset, split=split, recipe=recipe, output=output)
-    evaluate(str(output), data=data, output=output / "evaluation.json", held_out=held_out)
+    read_golden(golden, trained_on=split.train)  # what is wrong there is told before hours of work
+    work = output.with_name(f"{output.name}.work")
+    record = train_model(base=base, dataset=dataset, split=split, recipe=recipe, output=work)
+    evaluation = promote(work, output, split=split, record=record, golden=golden)
+    print(json.dumps(evaluation, indent=2))
 
 
 @app.command()

@@ -13,7 +13,7 @@ from sentiment.errors import DataError
 from sentiment.predictions import LABELS
 from sentiment.training.classifier import Classifier
 from sentiment.training.datasets import RESERVED_TEXTS, Dataset, Example, read_examples
-from sentiment.training.splits import Part, split_examples
+from sentiment.training.splits import Part, Split, split_examples
 
 log = logging.getLogger(__name__)
 
@@ -44,25 +44,50 @@ def evaluate_model(
     if not split.test:
         raise DataError("nothing is held out: too few texts")
     with Classifier.open(model, precision=precision, cache=cache) as classifier:
-        parts = {
-            f"{part}_{kind}": _measure(examples, classifier)
-            for part in (Part.VALIDATION, Part.TEST)
-            for kind, soft in (("annotated", False), ("teacher", True))
-            if (examples := [e for e in split.part(part) if e.soft is soft])
-        }
-        reserved = classifier.probabilities(RESERVED_TEXTS)
-    files, engine = classifier.model, classifier.engine
-    same_split = _same_split(files.folder, dataset, held_out)
+        figures = _figures(classifier, split)
+    same_split = _same_split(classifier.model.folder, dataset, held_out)
     if same_split is False:
         log.warning(
             "%s was trained on another selection of texts: some of these it may have seen",
-            files.reference,
+            classifier.model.reference,
         )
     return {
-        "model": files.reference,
+        **figures,
         "held_out_from_its_training": same_split,
-        "engine": {"name": engine.name, "precision": engine.precision},
         "data_sha256": dataset.sha256,
+    }
+
+
+def evaluate_split(folder: Path, split: Split) -> dict[str, Any]:
+    """Evaluate the model in `folder` on the held-out parts of the split it was trained on.
+
+    Raises:
+        ModelError: the folder cannot be served, or its labels are not the data's.
+        DataError: nothing is held out.
+    """
+    if not split.test:
+        raise DataError("nothing is held out: too few texts")
+    with Classifier.open(str(folder)) as classifier:
+        figures = _figures(classifier, split)
+    data = json.loads((folder / "training.json").read_text())["data"]
+    return {
+        **figures,
+        "held_out_from_its_training": True,
+        "data_sha256": data["files_sha256"],
+    }
+
+
+def _figures(classifier: Classifier, split: Split) -> dict[str, Any]:
+    parts = {
+        f"{part}_{kind}": _measure(examples, classifier)
+        for part in (Part.VALIDATION, Part.TEST)
+        for kind, soft in (("annotated", False), ("teacher", True))
+        if (examples := [e for e in split.part(part) if e.soft is soft])
+    }
+    reserved = classifier.probabilities(RESERVED_TEXTS)
+    return {
+        "model": classifier.model.reference,
+        "engine": {"name": classifier.engine.name, "precision": classifier.engine.precision},
         "parts": parts,
         "documentation_examples": [
             {"text": text, "label": LABELS[row.argmax()], "score": round(float(row.max()), 4)}

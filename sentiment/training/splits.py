@@ -13,6 +13,7 @@ against a leak between runs, but would leave only the odd texts to test on.
 """
 
 import hashlib
+import json
 import math
 import re
 from collections import Counter, defaultdict
@@ -44,6 +45,13 @@ class Split:
     test: tuple[Example, ...]
     held_out: float
     """The share that was asked for, of each of validation and test."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the keys of the texts that are held out: equal digests, equal figures."""
+        parts = (self.test, self.validation)
+        keys = [sorted(comparison_key(example.text) for example in part) for part in parts]
+        return hashlib.sha256(json.dumps(keys).encode()).hexdigest()
 
     def part(self, name: Part) -> tuple[Example, ...]:
         """Return the examples of one part."""

@@ -36,20 +36,14 @@ def fit_temperature(logits: Logits, targets: npt.ArrayLike) -> float:
         DataError: there is no text.
         ModelError: a logit is not a finite number.
     """
-    # Of the largest of a row nothing changes; without it no exponential overflows.
-    below_the_best = np.asarray(logits, dtype=np.float64)
-    if not len(below_the_best):
+    if not len(logits):
         raise DataError("no validation text to fit the temperature on")
-    if not np.isfinite(below_the_best).all():
+    if not np.isfinite(logits).all():
         raise ModelError("a logit is not a finite number: no temperature fits")
-    below_the_best = below_the_best - below_the_best.max(axis=1, keepdims=True)
-    # log p_k = z_k / T - log sum_j exp(z_j / T), and the targets sum to 1.
-    expected = (np.asarray(targets, dtype=np.float64) * below_the_best).sum(axis=1)
 
     def loss(log_temperature: float) -> float:
-        temperature = np.exp(log_temperature)
-        log_sums = np.log(np.exp(below_the_best / temperature).sum(axis=1))
-        return float((log_sums - expected / temperature).sum() + log_temperature**2 / 2)
+        likelihood = log_loss(logits, targets, np.exp(log_temperature))
+        return len(logits) * likelihood + log_temperature**2 / 2
 
     # The prior may leave more than one valley: the grid finds the deepest.
     least, greatest = np.log(TEMPERATURES)
@@ -58,3 +52,15 @@ def fit_temperature(logits: Logits, targets: npt.ArrayLike) -> float:
     bounds = grid[max(0, deepest - 1)], grid[min(len(grid) - 1, deepest + 1)]
     found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
     return float(np.clip(np.exp(found.x), *TEMPERATURES))
+
+
+def log_loss(logits: Logits, targets: npt.ArrayLike, temperature: float = 1.0) -> float:
+    """Return the mean negative log likelihood of `targets`, in nats; shapes as above.
+
+    It is taken of logits: a probability of less than 1e-38 would have none.
+    """
+    # log p_k = z_k - log sum_j exp(z_j), and the targets of a text sum to 1.
+    z = np.asarray(logits, dtype=np.float64) / temperature
+    z -= z.max(axis=1, keepdims=True)
+    expected = (np.asarray(targets, dtype=np.float64) * z).sum(axis=1)
+    return float((np.log(np.exp(z).sum(axis=1)) - expected).mean())

@@ -63,7 +63,9 @@ LAYERS = {
         "training.classifier",
         "training.evaluation",
         "training.temperature",
+        "training.golden",
         "training.card",
+        "training.replacement",
         "training.promotion",
     ],
     6: [

@@ -68,8 +68,8 @@ def _summary(model: ModelFiles) -> str:
     labels = ", ".join(f"{index} {label}" for index, label in enumerate(model.labels))
     megabytes = model.weights.stat().st_size / 1e6
     return (
-        f"A {' of '.join([model.architecture, ' and '.join(sizes)])} ({megabytes:.1f} MB) that "
-        f"says whether a text is {', '.join(LABELS[:-1])} or {LABELS[-1]}.\n\n"
+        f"A `{model.architecture}` of {' and '.join(sizes)} ({megabytes:.1f} MB) that says whether "
+        f"a text is {', '.join(LABELS[:-1])} or {LABELS[-1]}.\n\n"
         f"Labels: {labels}. It reads {model.max_tokens} tokens of a text."
     )
 

@@ -200,6 +200,13 @@ def train(
     max_tokens: Annotated[int, typer.Option(min=8, max=512, help="Cut longer texts.")] = 128,
     held_out: HeldOut = 0.1,
     bf16: Annotated[bool, typer.Option(help="Autocast to bfloat16.")] = False,
+    golden: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV of text,label with sentences that the model must get right, for another "
+            "domain or language than English financial news."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of weights, order and dropout.")] = 7,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
@@ -208,14 +215,15 @@ def train(
     """Fine-tune a model on labelled texts and evaluate it on held-out ones."""
     _log_to_terminal()
     _need_training_libraries()
-    from sentiment.training.evaluation import evaluate_split
+    from sentiment.training.golden import read_golden
+    from sentiment.training.promotion import promote
     from sentiment.training.readers import Columns
+    from sentiment.training.replacement import check_replaceable
     from sentiment.training.splits import read_split
     from sentiment.training.trainer import Recipe, weights_sha256
     from sentiment.training.trainer import train as train_model
 
-    if output.exists() and not output.is_dir():
-        raise SettingsError(f"{output} is a file; --output names a folder")
+    check_replaceable(output)
     if base_sha256 and (found := weights_sha256(base)) != base_sha256:
         raise ModelError(f"{base}: the weights have SHA-256 {found}, not {base_sha256}")
     recipe = Recipe(
@@ -234,10 +242,11 @@ def train(
     columns = Columns(text=text_column, label=label_column)
     dataset, split = read_split(data, held_out=held_out, columns=columns, seen=seen or ())
     split.check_trainable()
-    train_model(base=base, dataset=dataset, split=split, recipe=recipe, output=output)
-    evaluation = json.dumps(evaluate_split(output, split), indent=2)
-    (output / "evaluation.json").write_text(evaluation + "\n")
-    print(evaluation)
+    read_golden(golden, trained_on=split.train)  # what is wrong there is told before hours of work
+    work = output.with_name(f"{output.name}.work")
+    record = train_model(base=base, dataset=dataset, split=split, recipe=recipe, output=work)
+    evaluation = promote(work, output, split=split, record=record, golden=golden)
+    print(json.dumps(evaluation, indent=2))
 
 
 @app.command()

@@ -5,6 +5,16 @@ from typing import Any
 
 from sentiment.predictions import LABELS
 from sentiment.training.evaluation import model_names
+from sentiment.training.findings import (
+    caveats,
+    figures_of,
+    findings,
+    mean_confidence,
+    p_value,
+    percent,
+    range_of,
+    with_interval,
+)
 from sentiment.training.markdown import escaped, table
 from sentiment.training.textsets import set_title
 
@@ -27,22 +37,16 @@ def page(evaluation: dict[str, Any], plots: dict[str, list[str]]) -> str:
     return "\n\n".join(_sections(evaluation, plots)) + "\n"
 
 
-def figures_of(evaluation: dict[str, Any], name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each model's name with its figures on one set."""
-    for model, entry in zip(model_names(evaluation), evaluation["models"], strict=True):
-        yield model, entry["parts"][name]
-
-
 def _sections(evaluation: dict[str, Any], plots: dict[str, list[str]]) -> Iterator[str]:
     names = [escaped(name) for name in model_names(evaluation)]
     yield f"# Evaluation: {', '.join(names)}"
-    yield _findings(evaluation)
+    yield "\n".join(f"- {each}" for each in findings(evaluation))
     yield _summary(evaluation)
     yield f"![Accuracy, macro-F1 and weighted F1 on every set]({plots['overview'][0]})"
     yield "## What was measured, and on which texts"
     yield from _measured(evaluation)
     yield "## What it means, and what it does not"
-    yield "\n".join(f"- {each}" for each in _caveats(evaluation))
+    yield "\n".join(f"- {each}" for each in caveats(evaluation))
     yield from _comparisons(evaluation)
     yield "## Labels"
     yield f"![F1 of each label]({plots['labels'][0]})"
@@ -58,26 +62,6 @@ def _sections(evaluation: dict[str, Any], plots: dict[str, list[str]]) -> Iterat
     yield from _texts(evaluation, names)
 
 
-def _findings(evaluation: dict[str, Any]) -> str:
-    main = next(each for each in evaluation["sets"] if each["name"] == evaluation["main_set"])
-    right = "the annotators'" if main["kind"] == "annotated" else "the teacher's"
-    sentences = []
-    for name, part in figures_of(evaluation, main["name"]):
-        gap = part["ece"] - part["ece_when_calibrated"]
-        sentences.append(
-            f"**{escaped(name)}** gives {right} label to {_percent(part['accuracy'])} of "
-            f"{part['texts']:,} texts (95 % interval: "
-            f"{_percent(part['intervals']['accuracy'][0])} to "
-            f"{_percent(part['intervals']['accuracy'][1])}); its macro-F1 is "
-            f"{_with_interval(part, 'macro_f1')}. Its confidence is off by "
-            f"{_percent(part['ece'])} on average, where a faultless model would show "
-            f"{_percent(part['ece_when_calibrated'])} by chance"
-            + (": as good as can be told." if gap <= 0.005 else ".")
-        )
-    where = set_title(main["name"]).lower()
-    return f"On the main set ({where}): " + "\n".join(sentences)
-
-
 def _summary(evaluation: dict[str, Any]) -> str:
     several = len(evaluation["models"]) > 1
     header = ["Texts", *(["Model"] if several else []), "n", *SUMMARY.values(), "Brier", "Log loss"]
@@ -86,7 +70,7 @@ def _summary(evaluation: dict[str, Any]) -> str:
             escaped(set_title(each["name"])),
             *([escaped(name)] if several else []),
             f"{part['texts']:,}",
-            *(_with_interval(part, key) for key in SUMMARY),
+            *(with_interval(part, key) for key in SUMMARY),
             f"{part['brier']:.3f}",
             f"{part['log_loss']:.3f}",
         ]
@@ -109,7 +93,7 @@ def _measured(evaluation: dict[str, Any]) -> Iterator[str]:
         yield (
             f"Of {data['rows']:,} rows ({data['duplicates_merged']:,} duplicates, "
             f"{data['label_conflicts']:,} with another label than the row that was kept) about "
-            f"{_percent(data['held_out'])} each are the validation and the test part, drawn such "
+            f"{percent(data['held_out'])} each are the validation and the test part, drawn such "
             f"that no text resembles one of training. Split (SHA-256 of the texts held out): "
             f"`{data['split_sha256']}`."
         )
@@ -147,7 +131,7 @@ def _measured(evaluation: dict[str, Any]) -> Iterator[str]:
                 {True: "yes, by its record", False: "**no**", None: "not known"}[
                     entry["held_out_from_its_training"]
                 ],
-                f"{entry['parts'][evaluation['main_set']]['texts_per_s']:,.0f}",
+                f"{_texts_per_s(entry):,.0f}",
             ]
             for entry in evaluation["models"]
         ],
@@ -156,55 +140,6 @@ def _measured(evaluation: dict[str, Any]) -> Iterator[str]:
     yield (
         "The engine is the one that serves. Speed is this machine's while measuring, tokens "
         "included, in one process and without a server around it."
-    )
-
-
-def _caveats(evaluation: dict[str, Any]) -> Iterator[str]:
-    yield (
-        "Each interval says what another draw of texts of the same kind would change (bootstrap, "
-        "2,000 resamples, 95 %). It does not cover what another seed of the training or other "
-        "annotators would change."
-    )
-    kinds = {each["kind"] for each in evaluation["sets"]}
-    if evaluation["data"]["split_sha256"] is not None:
-        yield (
-            "Whoever chose a recipe by the validation part has tuned it to these texts: judge by "
-            "the test part, and only once."
-        )
-    for name, entry in zip(model_names(evaluation), evaluation["models"], strict=True):
-        held_out = entry["held_out_from_its_training"]
-        if held_out is False:
-            yield (
-                f"**{escaped(name)} was trained on another selection of texts: some of these it "
-                f"may have seen**, so its figures may be too good."
-            )
-        elif held_out is None:
-            yield (
-                f"{escaped(name)} brings no record of its training that speaks of these files: "
-                f"what it has seen of them is not known."
-            )
-    if "teacher" in kinds:
-        yield (
-            "Against a teacher's probabilities, accuracy is agreement with another model, which "
-            "makes mistakes of its own, and the log loss cannot fall to 0."
-        )
-    if "benchmark" in kinds:
-        yield (
-            "Benchmarks are texts of another kind, labelled by other people by other rules, "
-            "measured whole. A low figure may be the model's or the rules' doing: see in the "
-            "confusion matrix which labels are mistaken for which."
-        )
-    for each in evaluation["sets"]:
-        if shared := each.get("texts_also_in_data"):
-            yield f"{shared:,} texts of {escaped(set_title(each['name']))} stand in the data too."
-        for name, part in figures_of(evaluation, each["name"]):
-            if part.get("trained_on"):
-                title = escaped(set_title(each["name"]))
-                yield f"**{escaped(name)} was trained on {title}**: for it this is no test."
-    yield (
-        "ECE, the expected calibration error, is the mean distance between confidence and accuracy "
-        "over 15 equal bins of the top probability (Guo et al. 2017). Brier is the squared "
-        "distance from probabilities to label, 0 to 2; log loss is in nats."
     )
 
 
@@ -227,7 +162,7 @@ def _comparisons(evaluation: dict[str, Any]) -> Iterator[str]:
                 escaped(names[each["second"]]),
                 f"{each['only_first_right']:,}",
                 f"{each['only_second_right']:,}",
-                "< 0.0001" if each["p_value"] < 1e-4 else f"{each['p_value']:.4f}",
+                p_value(each).removeprefix("= "),
                 each["test"],
             ]
             for each in evaluation["comparisons"]
@@ -246,7 +181,7 @@ def _labels(evaluation: dict[str, Any]) -> str:
                 label,
                 f"{of_label['precision']:.3f}",
                 f"{of_label['recall']:.3f}",
-                f"{of_label['f1']:.3f} ({_range(of_label['f1_interval'])})",
+                f"{of_label['f1']:.3f} ({range_of(of_label['f1_interval'])})",
                 f"{of_label['texts']:,}",
             ]
             for each in evaluation["sets"]
@@ -271,9 +206,9 @@ def _calibration(evaluation: dict[str, Any], names: list[str], plots: list[str])
             [
                 escaped(set_title(each["name"])),
                 escaped(name),
-                f"{_mean_confidence(part):.3f}",
+                f"{mean_confidence(part):.3f}",
                 f"{part['accuracy']:.3f}",
-                _with_interval(part, "ece"),
+                with_interval(part, "ece"),
                 f"{part['ece_when_calibrated']:.3f}",
             ]
             for each in evaluation["sets"]
@@ -281,11 +216,6 @@ def _calibration(evaluation: dict[str, Any], names: list[str], plots: list[str])
         ],
         numbers_from=2,
     )
-
-
-def _mean_confidence(part: dict[str, Any]) -> float:
-    total = sum(each["texts"] * each["confidence"] for each in part["reliability"])
-    return float(total / part["texts"])
 
 
 def _groups(evaluation: dict[str, Any], plot: str) -> Iterator[str]:
@@ -302,7 +232,7 @@ def _groups(evaluation: dict[str, Any], plot: str) -> Iterator[str]:
             ("by_words", "{} words"),
         ):
             for key, group in part[kind].items():
-                figures = (_with_interval(group, figure) for figure in ("accuracy", "macro_f1"))
+                figures = (with_interval(group, figure) for figure in ("accuracy", "macro_f1"))
                 rows.append([escaped(name), described.format(key), f"{group['texts']:,}", *figures])
     yield table(["Model", "Texts", "n", "Accuracy", "Macro-F1"], rows, numbers_from=2)
 
@@ -347,13 +277,7 @@ def _text_table(texts: list[dict[str, Any]]) -> str:
     )
 
 
-def _with_interval(part: dict[str, Any], figure: str) -> str:
-    return f"{part[figure]:.3f} ({_range(part['intervals'][figure])})"
-
-
-def _range(interval: list[float]) -> str:
-    return f"{interval[0]:.3f} to {interval[1]:.3f}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+def _texts_per_s(entry: dict[str, Any]) -> float:
+    parts = entry["parts"].values()
+    seconds = sum(part["texts"] / part["texts_per_s"] for part in parts)
+    return float(sum(part["texts"] for part in parts) / seconds)

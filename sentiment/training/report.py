@@ -2,15 +2,18 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from sentiment.errors import SettingsError
-from sentiment.training.page import SUMMARY, figures_of, page
+from sentiment.training.findings import figures_of
+from sentiment.training.page import SUMMARY, page
 from sentiment.training.plots import draw_plots
 from sentiment.training.textsets import set_title
 
@@ -46,7 +49,7 @@ def write_report(folder: Path, evaluation: dict[str, Any]) -> None:
 
 def print_summary(evaluation: dict[str, Any]) -> None:
     """Print a short table of every set and model to standard output."""
-    shown = Table("Texts", "Model", "n", *SUMMARY.values())
+    shown = Table("Texts", "Model", "n", *SUMMARY.values(), box=SIMPLE_HEAD)
     for column in shown.columns[2:]:
         column.justify = "right"
     for each in evaluation["sets"]:
@@ -54,4 +57,5 @@ def print_summary(evaluation: dict[str, Any]) -> None:
             # `Text`, because brackets in a file's name are no markup.
             cells = [set_title(each["name"]), name, f"{part['texts']:,}"]
             shown.add_row(*map(Text, [*cells, *(f"{part[key]:.4f}" for key in SUMMARY)]))
-    Console().print(shown)
+    # Of a file or a pipe rich does not know the width, and would wrap at 80.
+    Console(width=None if sys.stdout.isatty() else 120).print(shown)

@@ -15,6 +15,7 @@ texts to test on.
 """
 
 import hashlib
+import json
 import math
 import re
 import unicodedata

@@ -8,7 +8,17 @@ import pytest
 
 LAYERS = {
     0: ["errors", "predictions", "batching.policy", "batching.cost", "engines.batches"],
-    1: ["settings", "metrics", "logs", "listeners", "cache", "tokenization", "hub", "models"],
+    1: [
+        "settings",
+        "metrics",
+        "logs",
+        "listeners",
+        "cache",
+        "tokenization",
+        "hub",
+        "manifest",
+        "models",
+    ],
     2: [
         "engines",
         "engines.bert",
@@ -62,9 +72,15 @@ LAYERS = {
         "training.evaluation",
         "training.thresholds",
         "training.markdown",
+        "training.findings",
         "training.page",
         "training.report",
         "training.plots",
+        "training.temperature",
+        "training.golden",
+        "training.card",
+        "training.replacement",
+        "training.promotion",
     ],
     6: [
         "launcher",
@@ -99,7 +115,7 @@ DOORS = {
     "pydantic_settings": {"settings"},
     "prometheus_client": {"metrics"},
     "sklearn": {"training.trainer", "training.measures"},
-    "scipy": {"training.measures"},
+    "scipy": {"training.measures", "training.temperature"},
     "matplotlib": {"training.plots"},
     "rich": {"training.report"},
     "pyarrow": {"training.rows"},

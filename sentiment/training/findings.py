@@ -51,23 +51,24 @@ def _weakest(part: dict[str, Any]) -> str:
 
 
 def _confidence(name: str, part: dict[str, Any]) -> str:
-    sure = mean_confidence(part)
-    said = f"{escaped(name)} is {percent(sure)} sure on average and {percent(part['accuracy'])} right: "
-    chance = f"ECE {part['ece']:.3f}, where a faultless model of so few texts would show about "
-    chance += f"{part['ece_when_calibrated']:.3f}"
-    if part["ece"] <= part["ece_when_calibrated"] + 0.005:
-        return f"{said}as well calibrated as can be told ({chance})."
-    return f"{said}{'too' if sure > part['accuracy'] else 'not'} sure ({chance})."
+    sure, chance = mean_confidence(part), part["ece_when_calibrated"]
+    if part["ece"] <= chance + 0.005:
+        verdict = "as well calibrated as can be told"
+    else:
+        verdict = "too sure" if sure > part["accuracy"] else "not sure enough"
+    return (
+        f"{escaped(name)} is {percent(sure)} sure on average and {percent(part['accuracy'])} right: "
+        f"{verdict} (ECE {part['ece']:.3f}, where a faultless model would show about "
+        f"{chance:.3f} on so many texts)."
+    )
 
 
 def _difference(names: list[str], each: dict[str, Any]) -> str:
     first, second = escaped(names[each["first"]]), escaped(names[each["second"]])
-    verdict = (
-        "too many to be chance" if each["p_value"] < LEVEL else "which chance alone could have done"
-    )
+    verdict = "is hardly chance" if each["p_value"] < LEVEL else "chance alone could have made"
     return (
         f"{first} alone is right on {each['only_first_right']:,} texts, {second} alone on "
-        f"{each['only_second_right']:,}: {verdict} (McNemar, p {p_value(each)})."
+        f"{each['only_second_right']:,}: a difference that {verdict} (McNemar, p {p_value(each)})."
     )
 
 

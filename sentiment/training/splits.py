@@ -15,7 +15,6 @@ texts to test on.
 """
 
 import hashlib
-import json
 import math
 import re
 import unicodedata

@@ -306,7 +306,7 @@ def evaluate(
     from sentiment.training.readers import Columns
     from sentiment.training.report import check_folder, print_summary, write_report
     from sentiment.training.textsets import name_benchmarks
-    from sentiment.training.thresholds import parse_thresholds
+    from sentiment.training.thresholds import check_thresholds, parse_thresholds
 
     if precision not in (known := ("auto", "fp32", "bf16", "fp16", "int8")):
         raise SettingsError(f"--precision {precision} is none of {', '.join(known)}")
@@ -332,8 +332,7 @@ def evaluate(
     else:
         write_report(output, evaluation)
         print_summary(evaluation)
-    for threshold in thresholds:
-        threshold.check(evaluation)
+    check_thresholds(thresholds, evaluation)
 
 
 def _log_to_terminal() -> None:

@@ -125,7 +125,7 @@ def evaluate_split(folder: Path, split: Split) -> dict[str, Any]:
     """
     sets = held_out_texts(split)
     with Classifier.open(str(folder)) as classifier:
-        files_sha256 = _trained_on(folder).get("files_sha256", {})
+        files_sha256 = training_record(folder).get("files_sha256", {})
         entry, _ = _evaluate(classifier, sets, files_sha256, split)
     del entry["mistakes"], entry["uncertain"]
     return entry
@@ -142,6 +142,16 @@ def model_names(evaluation: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def training_record(folder: Path) -> dict[str, Any]:
+    """Return what a model's `training.json` says of its data; nothing without such a record."""
+    try:
+        data = json.loads((folder / "training.json").read_text(encoding="utf-8"))["data"]
+        digests = data["files_sha256"].values()
+        return data if all(isinstance(digest, str) for digest in digests) else {}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}  # trained elsewhere: its folder may hold a file of that name
+
+
 def _evaluate(
     classifier: Classifier,
     sets: Sequence[TextSet],
@@ -150,7 +160,7 @@ def _evaluate(
 ) -> tuple[dict[str, Any], dict[str, npt.NDArray[np.bool_]]]:
     """Return a model's figures, and of each set which texts it got right."""
     model, engine = classifier.model, classifier.engine
-    trained_on = _trained_on(model.folder)
+    trained_on = training_record(model.folder)
     seen = set(trained_on.get("files_sha256", {}).values())
     parts, rights, answers = {}, {}, {}
     for texts in sets:
@@ -214,16 +224,6 @@ def _notable(examples: Sequence[Example], probabilities: Probabilities) -> dict[
     }
 
 
-def _trained_on(folder: Path) -> dict[str, Any]:
-    """Return what the model's own record says of its data; nothing without such a record."""
-    try:
-        data = json.loads((folder / "training.json").read_text(encoding="utf-8"))["data"]
-        digests = data["files_sha256"].values()
-        return data if all(isinstance(digest, str) for digest in digests) else {}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return {}  # trained elsewhere: its folder may hold a file of that name
-
-
 def _held_out(
     trained_on: Mapping[str, Any], files_sha256: Mapping[str, str], split: Split | None
 ) -> bool | None:
@@ -235,8 +235,10 @@ def _held_out(
         return False if shared else None
     if "split_sha256" in trained_on:
         return bool(trained_on["split_sha256"] == split.sha256)
-    same_files = trained_on["files_sha256"] == files_sha256
-    return bool(same_files and trained_on.get("held_out") == split.held_out)
+    # Records of before there was a digest: how a text is drawn may have changed since.
+    known = ("files_sha256", "held_out", "validation", "test")
+    found = (files_sha256, split.held_out, len(split.validation), len(split.test))
+    return tuple(map(trained_on.get, known)) == found
 
 
 def _warn(entry: Mapping[str, Any]) -> None:

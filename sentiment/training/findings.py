@@ -57,9 +57,9 @@ def _confidence(name: str, part: dict[str, Any]) -> str:
     else:
         verdict = "too sure" if sure > part["accuracy"] else "not sure enough"
     return (
-        f"{escaped(name)} is {percent(sure)} sure on average and {percent(part['accuracy'])} right: "
-        f"{verdict} (ECE {part['ece']:.3f}, where a faultless model would show about "
-        f"{chance:.3f} on so many texts)."
+        f"{escaped(name)} is {percent(sure)} sure on average and right on "
+        f"{percent(part['accuracy'])}: {verdict} (ECE {part['ece']:.3f}; a faultless model would "
+        f"show about {chance:.3f} on so many texts)."
     )
 
 

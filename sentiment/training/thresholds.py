@@ -26,23 +26,30 @@ class Threshold:
     benchmark: str | None
     """A benchmark's name; without one the annotators' texts of the test part count."""
 
-    def check(self, evaluation: dict[str, Any]) -> None:
-        """Hold the threshold against an evaluation's first model, the one that is judged.
-
-        Raises:
-            ThresholdMissed: the figure is worse, or there is no such set of texts.
-        """
+    def missed(self, evaluation: dict[str, Any]) -> str | None:
+        """Say what is worse than it may be, of an evaluation's first model; else nothing."""
         judged = evaluation["models"][0]
         name = evaluation["main_set"] if self.benchmark is None else BENCHMARK + self.benchmark
         if self.benchmark is None and name.endswith("_teacher"):
-            raise ThresholdMissed(f"{self.figure}: no text with an annotator's label is held out")
+            return f"{self.figure}: no text with an annotator's label is held out"
         part = judged["parts"][name]
         found = part[self.figure]
-        if found < self.value if self.least else found > self.value:
-            raise ThresholdMissed(
-                f"{judged['model']}: {self.figure} on {name} ({part['texts']:,} texts) is "
-                f"{found}, {'below' if self.least else 'above'} {self.value:g}"
-            )
+        if found >= self.value if self.least else found <= self.value:
+            return None
+        return (
+            f"{judged['model']}: {self.figure} on {name} ({part['texts']:,} texts) is {found}, "
+            f"{'below' if self.least else 'above'} {self.value:g}"
+        )
+
+
+def check_thresholds(thresholds: Iterable[Threshold], evaluation: dict[str, Any]) -> None:
+    """Hold `thresholds` against what `evaluate_models` answered.
+
+    Raises:
+        ThresholdMissed: a figure is worse; names each such figure, its texts and its value.
+    """
+    if missed := [said for each in thresholds if (said := each.missed(evaluation))]:
+        raise ThresholdMissed("; ".join(missed))
 
 
 def parse_thresholds(

@@ -11,7 +11,6 @@ from sentiment.training.findings import (
     findings,
     mean_confidence,
     p_value,
-    percent,
     range_of,
     with_interval,
 )
@@ -93,7 +92,7 @@ def _measured(evaluation: dict[str, Any]) -> Iterator[str]:
         yield (
             f"Of {data['rows']:,} rows ({data['duplicates_merged']:,} duplicates, "
             f"{data['label_conflicts']:,} with another label than the row that was kept) about "
-            f"{percent(data['held_out'])} each are the validation and the test part, drawn such "
+            f"{100 * data['held_out']:g} % each are the validation and the test part, drawn such "
             f"that no text resembles one of training. Split (SHA-256 of the texts held out): "
             f"`{data['split_sha256']}`."
         )
@@ -138,7 +137,7 @@ def _measured(evaluation: dict[str, Any]) -> Iterator[str]:
         numbers_from=4,
     )
     yield (
-        "The engine is the one that serves. Speed is this machine's while measuring, tokens "
+        "The engine is the one that serves. Speed is this machine's while measuring, tokenisation "
         "included, in one process and without a server around it."
     )
 

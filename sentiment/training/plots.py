@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from math import ceil
+from math import ceil, floor, nan
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ MARKERS = "osD^vP"
 
 FIGURE_NAMES = {"accuracy": "Accuracy", "macro_f1": "Macro-F1", "weighted_f1": "Weighted F1"}
 COLUMNS = 4
+MARGIN = 0.03
+"""Beyond 0 and 1, for markers that lie there."""
 QUARTERS = (0, 0.25, 0.5, 0.75, 1)
 FEW_TEXTS = 10
 """A bin of fewer is drawn pale: its accuracy is mostly chance."""
@@ -102,6 +104,13 @@ def _overview(evaluation: dict[str, Any]) -> Figure:
         first = next((i for i, each in enumerate(sets) if each["kind"] == "benchmark"), 0)
         if first:
             panel.axhline(first - 0.5, color="0.6", linewidth=0.8, linestyle=":")
+    lowest = min(
+        part["intervals"][key][0]
+        for entry in evaluation["models"]
+        for part in entry["parts"].values()
+        for key in FIGURE_NAMES
+    )
+    panels[0].set_xlim(floor(10 * lowest) / 10 - MARGIN, 1 + MARGIN)
     _legend(figure, panels[0], names)
     return figure
 
@@ -113,15 +122,19 @@ def _labels(evaluation: dict[str, Any]) -> Figure:
     figure, panels = _grid(len(sets), width=2.9, height=1.3 + 0.5 * len(names))
     for panel, each in zip(panels, sets, strict=False):
         for index, entry in enumerate(evaluation["models"]):
-            labels = entry["parts"][each["name"]]["labels"]
+            labels = entry["parts"][each["name"]]["labels"].values()
             _dots(
                 panel,
-                [(labels[label]["f1"], labels[label]["f1_interval"]) for label in LABELS],
+                # Of a label that a set does not have there is no F1.
+                [
+                    (of["f1"], of["f1_interval"]) if of["texts"] else (nan, (nan, nan))
+                    for of in labels
+                ],
                 index,
                 count=len(names),
                 name=names[index],
             )
-        panel.set(title=set_title(each["name"]), xlim=(0, 1.02), xticks=QUARTERS)
+        panel.set(title=set_title(each["name"]), xlim=(-MARGIN, 1 + MARGIN), xticks=QUARTERS)
         _rows(panel, [f"{label} ({each['labels'][label]:,})" for label in LABELS])
     for panel in panels[max(0, len(sets) - COLUMNS) : len(sets)]:
         panel.set_xlabel("F1")
@@ -233,8 +246,7 @@ def _reliability(evaluation: dict[str, Any], entry: dict[str, Any]) -> Figure:
         Patch(facecolor="none", edgecolor=COLOURS[1], hatch="////", label="gap to confidence"),
         Line2D([], [], color="0.3", linestyle="--", linewidth=1, label="confidence = accuracy"),
     ]
-    # Where there is one panel, its legend stands in two rows.
-    figure.legend(handles=handles, loc="outside upper center", ncols=4 if columns > 2 else 2)
+    figure.legend(handles=handles, loc="outside upper center", ncols=(1, 2, 2, 4)[columns - 1])
     return figure
 
 
@@ -281,7 +293,7 @@ def _histogram(panel: Axes, part: dict[str, Any]) -> None:
         color="0.65",
         edgecolor="white",
     )
-    panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     panel.set(visible=True)
     panel.grid(axis="y")
 

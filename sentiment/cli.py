@@ -254,7 +254,7 @@ def evaluate(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL...",
+            metavar="MODEL",
             help="As SENTIMENT_MODEL: Hub name, folder, compact. The first is judged, the others "
             "are what it is compared with.",
         ),

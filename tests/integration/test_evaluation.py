@@ -301,7 +301,7 @@ def test_a_missed_threshold_ends_with_1_after_the_report_is_written(compared):
         (["compact", "--output={data}"], 2, "/own.txt is a file; --output names a folder"),
         (["compact", "--output={data}/x"], 2, "/own.txt is a file; --output names a folder"),
         (["compact", "--output=/proc/x"], 2, "/proc"),
-        ([], 2, "Missing argument 'MODEL...'"),
+        ([], 2, "Missing argument 'MODEL'"),
         (["compact", "/no-model"], 3, "/no-model"),
         (["compact", "--benchmark=/no.json"], 4, "/no.json: No such file"),
         (["compact", "--data=/no.csv"], 4, "/no.csv: No such file"),

@@ -43,10 +43,7 @@ LabelColumn = Annotated[
 ]
 SeenFiles = Annotated[
     list[Path] | None,
-    typer.Option(
-        help="Labelled texts that the base or a teacher has seen: not evaluated, nor what "
-        "resembles them. May be given several times."
-    ),
+    typer.Option(help="Labelled texts that the base or a teacher has seen; never evaluated."),
 ]
 HeldOut = Annotated[
     float, typer.Option(min=0.01, max=0.4, help="Share of the texts for each of validation, test.")

@@ -49,15 +49,14 @@ def parse_text(cell: Any) -> str:
     """Return the text of a cell, without white space around it.
 
     Raises:
-        DataError: no string, nothing in it, too long, or not valid Unicode; does not say where.
+        DataError: no string, nothing visible, too long, not valid Unicode; does not say where.
     """
-    if cell is None:
-        raise DataError("the text is empty")
-    if not isinstance(cell, str):
+    if not isinstance(cell, str | None):
         raise DataError(f"the text is no string but {_kind(cell)}")
-    text = cell.strip()
-    if not text:
-        raise DataError("the text is empty")
+    text = (cell or "").strip()
+    # As the server: separators, controls and combining marks leave a tokenizer nothing.
+    if all(unicodedata.category(character)[0] in "ZCM" for character in text):
+        raise DataError("the text is empty, or has nothing visible")
     if len(text) > MAX_TEXT_CHARS:
         raise DataError(f"the text has {len(text):,} characters; at most {MAX_TEXT_CHARS:,}")
     try:

@@ -6,7 +6,7 @@ trains on both.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from sentiment.errors import DataError
@@ -37,12 +37,14 @@ class Columns:
     positive: str | None = None
     negative: str | None = None
     neutral: str | None = None
+    or_usual: bool = False
+    """Read a table that lacks a named column by the usual names instead."""
 
     @property
     def wanted(self) -> set[str]:
         """Every name that could be of use."""
-        named = {getattr(self, field.name) for field in fields(self)} - {None}
-        return {*named, *TEXT_COLUMNS, *LABEL_COLUMNS, *LABELS}
+        named = (self.text, self.label, self.positive, self.negative, self.neutral)
+        return {*filter(None, named), *TEXT_COLUMNS, *LABEL_COLUMNS, *LABELS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +131,11 @@ def _find_columns(path: Path, row: Row, columns: Columns) -> _Found:
     names = row.columns
 
     def choose(named: str | None, usual: tuple[str, ...]) -> str | None:
-        if named is not None and named not in names:
+        if named in names:
+            return named
+        if named is not None and not columns.or_usual:
             raise missing(repr(named))
-        return named or next((name for name in usual if name in names), None)
+        return next((name for name in usual if name in names), None)
 
     def missing(what: str) -> DataError:
         there = ", ".join(map(repr, names)) or "none"

@@ -74,10 +74,10 @@ def read_lines(path: Path) -> Iterator[Line]:
             # The last may go on in the next chunk, or end in a "\r" whose "\n" is there.
             pending = lines.pop()
             for content in lines:
+                _check_length(content, path, number)
                 yield Line(number, start, content)
                 number, start = number + 1, start + len(content)
-            if len(pending) > MAX_ROW_BYTES:
-                raise DataError(f"{path}:{number}: over {MAX_ROW_BYTES:,} bytes in one line")
+            _check_length(pending, path, number)
     if pending:
         yield Line(number, start, pending)
 
@@ -127,6 +127,11 @@ def check_file(path: Path) -> None:
         raise DataError(f"{path}: a pipe or device; expected a file, which is read twice")
     if not status.st_size:
         raise DataError(f"{path}: the file is empty")
+
+
+def _check_length(content: bytes, path: Path, number: int) -> None:
+    if len(content) > MAX_ROW_BYTES:
+        raise DataError(f"{path}:{number}: over {MAX_ROW_BYTES:,} bytes in one line")
 
 
 def _utf8_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -197,7 +202,7 @@ def _read_json_lines(path: Path, wanted: Collection[str]) -> Iterator[Row]:
         if not text.strip():
             continue
         try:
-            cells = json.loads(text)
+            cells = json.loads(text.rstrip())
         except json.JSONDecodeError as error:
             raise DataError(
                 f"{path}:{number}: not JSON: {error.msg}, at column {error.colno}"

@@ -20,7 +20,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -105,13 +105,14 @@ def read_split(
 
     Args:
         seen: labelled files whose texts the base or a teacher knows; not trained on, unless they
-            stand in `paths` too.
+            stand in `paths` too. Those that lack a named column are read by the usual names.
 
     Raises:
         DataError: as `read_examples`.
     """
     dataset = read_examples(paths, columns=columns)
-    known = read_examples(seen, columns=columns).examples if seen else ()
+    either = replace(columns or Columns(), or_usual=True)
+    known = read_examples(seen, columns=either).examples if seen else ()
     return dataset, split_examples(dataset.examples, held_out=held_out, seen=known)
 
 

@@ -1,13 +1,20 @@
-import codecs
+"""Several files as one data set: what is one text, whose label counts, what is left out."""
+
 import hashlib
+from itertools import permutations
 
 import pytest
 
 from sentiment.errors import DataError
 from sentiment.predictions import LABELS
-from sentiment.training.datasets import RESERVED_TEXTS, comparison_key, read_examples
+from sentiment.training.datasets import (
+    RESERVED_TEXTS,
+    Columns,
+    Conflict,
+    comparison_key,
+    read_examples,
+)
 
-POSITIVE, NEGATIVE, NEUTRAL = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
 SOFT_HEADER = "text,positive,negative,neutral\n"
 
 
@@ -35,173 +42,6 @@ def read(write):
 
 def labelled(dataset):
     return [(example.text, LABELS[example.label]) for example in dataset.examples]
-
-
-def test_the_order_of_labels_is_what_these_tests_assume():
-    assert LABELS == ("positive", "negative", "neutral")
-
-
-# Financial PhraseBank
-
-
-def test_a_phrasebank_line_is_a_sentence_and_its_label(read):
-    dataset = read(bank_txt="Sales rose .@positive\nSales fell .@negative\nSales were .@neutral\n")
-    assert [(example.text, example.target) for example in dataset.examples] == [
-        ("Sales rose .", POSITIVE),
-        ("Sales fell .", NEGATIVE),
-        ("Sales were .", NEUTRAL),
-    ]
-    for example in dataset.examples:
-        assert (example.sources, example.soft) == ({"bank.txt"}, False)
-
-
-def test_the_last_at_sign_separates_the_label(read):
-    dataset = read(bank_txt="Write to ir@nokia.com @ noon .@neutral\n")
-    assert labelled(dataset) == [("Write to ir@nokia.com @ noon .", "neutral")]
-
-
-def test_phrasebank_is_latin_1_with_any_line_ends_and_blank_lines(read):
-    dataset = read(
-        bank_txt="Värtsilä rose .@positive\r\n\r\nCafé fell .@negative".encode("latin-1")
-    )
-    assert labelled(dataset) == [("Värtsilä rose .", "positive"), ("Café fell .", "negative")]
-
-
-def test_damaged_letters_of_phrasebank_stay_as_published(read):
-    assert labelled(read(bank_txt=b"Sepp+\xf1l+\xf1 rose .@positive\n")) == [
-        ("Sepp+ñl+ñ rose .", "positive")
-    ]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"Good .@positive\r\n\r\nSales rose .\r\n", r":3: expected `sentence@label`"),
-        (b"Good .@positive\n@positive\n", r":2: expected `sentence@label`"),
-        (b"Good .@positive\n  @positive\n", r":2: expected `sentence@label`"),
-        (b"Good .@positive\nSales rose .@great\n", r":2: unknown label 'great'; expected pos"),
-        (b"Sales rose .@\n", r":1: unknown label ''"),
-        (b"Write to ir@nokia.com\n", r":1: unknown label 'nokia.com'"),
-    ],
-)
-def test_a_wrong_phrasebank_line_is_named_by_file_and_number(read, content, message):
-    with pytest.raises(DataError, match=rf"/bank\.txt{message}"):
-        read(bank_txt=content)
-
-
-# CSV
-
-
-@pytest.mark.parametrize("column", ["text", "sentence"])
-def test_a_csv_row_with_a_label_is_a_hard_example(read, column):
-    dataset = read(rows_csv=f"id,{column},label\n1,Sales rose,positive\n2,Sales fell, Negative \n")
-    assert [(example.text, example.target) for example in dataset.examples] == [
-        ("Sales rose", POSITIVE),
-        ("Sales fell", NEGATIVE),
-    ]
-    assert not any(example.soft for example in dataset.examples)
-
-
-def test_a_csv_row_with_probabilities_is_a_soft_example_in_the_order_of_labels(read):
-    dataset = read(rows_csv="neutral,text,negative,positive\n0.1,Sales rose,0.2,0.7\n")
-    (example,) = dataset.examples
-    assert example.target == pytest.approx((0.7, 0.2, 0.1))
-    assert example.soft
-    assert LABELS[example.label] == "positive"
-
-
-def test_probabilities_count_more_than_the_label_beside_them(read):
-    dataset = read(rows_csv=SOFT_HEADER.replace("text", "text,label") + "Up,neutral,0.7,0.2,0.1\n")
-    (example,) = dataset.examples
-    assert example.soft
-    assert LABELS[example.label] == "positive"
-
-
-@pytest.mark.parametrize("cells", [",,", "0.7,,0.3", "0.7,0.3"])
-def test_a_row_with_an_empty_probability_falls_back_to_its_label(read, cells):
-    dataset = read(rows_csv=f"text,label,positive,negative,neutral\nUp,negative,{cells}\n")
-    (example,) = dataset.examples
-    assert example.target == NEGATIVE
-    assert not example.soft
-
-
-def test_a_probability_of_zero_is_not_an_empty_one(read):
-    (example,) = read(rows_csv=SOFT_HEADER + "Up,0,0,1\n").examples
-    assert example.target == NEUTRAL
-    assert example.soft
-
-
-def test_rounded_probabilities_are_scaled_to_sum_to_one(read):
-    (example,) = read(rows_csv=SOFT_HEADER + "Up,0.7,0.2,0.0995\n").examples
-    assert sum(example.target) == pytest.approx(1, abs=1e-12)
-    assert example.target[0] == pytest.approx(0.7 / 0.9995)
-
-
-def test_a_byte_order_mark_is_no_part_of_the_first_column(read):
-    content = codecs.BOM_UTF8 + "text,label\nCafé rose,positive\n".encode()
-    assert labelled(read(rows_csv=content)) == [("Café rose", "positive")]
-
-
-def test_a_text_in_quotes_may_hold_commas_quotes_and_line_breaks(read):
-    dataset = read(rows_csv='text,label\r\n"Sales, ""all"" of\r\nthem, rose",positive\r\n')
-    assert labelled(dataset) == [('Sales, "all" of\r\nthem, rose', "positive")]
-
-
-def test_line_numbers_count_lines_and_not_rows(read):
-    with pytest.raises(DataError, match=r"/rows\.csv:4: unknown label 'good'"):
-        read(rows_csv='text,label\n"Sales\nrose",positive\nUp,good\n')
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("", r":1: expected a column named text or sentence"),
-        ("headline,label\nUp,positive\n", r":1: expected a column named text or sentence"),
-        ("text,label\nUp,positive\nDown,bad\n", r":3: unknown label 'bad'; expected positive, neg"),
-        ("text,label\n  ,positive\n", r":2: the text is empty"),
-        ("label,text\npositive\n", r":2: the text is empty"),
-        ("text\nUp\n", r":2: expected a `label`, or a number in each of positive, negative, neut"),
-        ("text,label\nUp,\n", r":2: expected a `label`"),
-        ("text,positive,negative\nUp,0.5,0.5\n", r":2: expected a `label`"),
-        (SOFT_HEADER + "Up,0.7,,0.3\n", r":2: expected a `label`"),
-        (SOFT_HEADER + "Up,0.7,0.2,0.1\nDown,0.7,0.2,0.2\n", r":3: the probabilities do not sum"),
-        (SOFT_HEADER + "Up,0.7,0.2,0.09\n", r":2: the probabilities do not sum to 1"),
-        (SOFT_HEADER + "Up,1.2,-0.1,-0.1\n", r":2: the probabilities do not sum to 1"),
-        (SOFT_HEADER + "Up,nan,0,1\n", r":2: the probabilities do not sum to 1"),
-        (SOFT_HEADER + "Up,0,1,nan\n", r":2: the probabilities do not sum to 1"),
-        (SOFT_HEADER + "Up,inf,0,0\n", r":2: the probabilities do not sum to 1"),
-        (SOFT_HEADER + "Up,inf,-inf,1\n", r":2: the probabilities do not sum to 1"),
-        (SOFT_HEADER + "Up,1e308,1e308,1e308\n", r":2: the probabilities do not sum to 1"),
-        (SOFT_HEADER + "Up,most,0.2,0.1\n", r":2: a probability is not a number"),
-        (SOFT_HEADER + "Up, ,0.2,0.8\n", r":2: a probability is not a number"),
-    ],
-)
-def test_a_wrong_csv_row_is_named_by_file_and_line(read, content, message):
-    with pytest.raises(DataError, match=rf"/rows\.csv{message}"):
-        read(rows_csv=content)
-
-
-@pytest.mark.parametrize(
-    ("content", "line"),
-    [
-        ('text,label\nUp,positive\n"Sales" rose,positive\n', 3),
-        ('text,label\nUp,positive\n"Sales rose,positive\n', 3),
-        ('text,"label\n', 1),
-        (f"text,label\nUp,positive\n{'long ' * 30_000},positive\n", 3),
-    ],
-    ids=["text-after-quote", "unclosed-quote", "unclosed-header", "field-over-the-limit"],
-)
-def test_broken_csv_is_named_by_file_and_line(read, content, line):
-    with pytest.raises(DataError, match=rf"/rows\.csv:{line}: not a CSV file"):
-        read(rows_csv=content)
-
-
-@pytest.mark.parametrize("rows_before", [0, 3000], ids=["near-the-start", "far-into-the-file"])
-@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8], ids=["no-bom", "bom"])
-def test_csv_that_is_not_utf_8_is_named_by_file_and_byte(read, rows_before, mark):
-    valid = mark + b"text,label\n" + b"Sales rose,positive\n" * rows_before + b"Caf"
-    with pytest.raises(DataError, match=rf"/rows\.csv: not UTF-8 at byte {len(valid)}$"):
-        read(rows_csv=valid + b"\xe9 rose,positive\n")
 
 
 # Several rows with one text
@@ -261,11 +101,6 @@ def test_the_sources_name_each_file_once_however_often_the_text_stands_in_it(rea
     assert example.sources == {"a.csv", "b.csv", "c.csv"}
 
 
-def test_a_row_with_more_cells_than_columns_is_refused(read):
-    with pytest.raises(DataError, match=r"rows\.csv:3: more cells than columns"):
-        read(rows_csv="text,label\nUp,positive\nSales rose, again,positive\n")
-
-
 def test_two_files_of_one_name_are_refused(tmp_path):
     paths = [tmp_path / "a" / "rows.csv", tmp_path / "b" / "rows.csv"]
     for path in paths:
@@ -312,41 +147,114 @@ def test_reserved_texts_differ_after_normalisation():
     assert len({comparison_key(text) for text in RESERVED_TEXTS}) == len(RESERVED_TEXTS)
 
 
+# Labels in conflict
+
+
+def test_a_conflict_names_the_text_both_labels_and_both_rows(write):
+    hard = write("bank.txt", "Up .@positive\nSales rose .@positive\nSales  rose@neutral\n")
+    soft = write("teacher.csv", SOFT_HEADER + '"Sales,\nrose",0.1,0.8,0.1\nSALES ROSE,1,0,0\n')
+    dataset = read_examples([hard, soft])
+    shared = {"text": "Sales rose .", "kept": "positive", "kept_at": "bank.txt:2"}
+    assert dataset.conflict_list == (
+        Conflict(**shared, other="neutral", other_at="bank.txt:3"),
+        Conflict(**shared, other="negative", other_at="teacher.csv:2"),
+    )
+    assert (dataset.rows, dataset.duplicates, dataset.conflicts) == (5, 3, 2)
+
+
+# The nested files of PhraseBank
+
+NESTED = {
+    "Sentences_50Agree.txt": "Sure .@positive\nGood .@neutral\nWeak .@neutral\n",
+    "Sentences_75Agree.txt": "Sure .@positive\nGood .@neutral\n",
+    "Sentences_AllAgree.txt": "Sure .@positive\n",
+}
+
+
+@pytest.mark.parametrize("names", list(permutations(NESTED)))
+def test_nested_files_are_one_source_in_whatever_order(write, names):
+    dataset = read_examples([write(name, NESTED[name]) for name in names])
+    assert {each.sources for each in dataset.examples} == {frozenset({"Sentences_50Agree.txt"})}
+    assert {each.text: each.agreement for each in dataset.examples} == {
+        "Sure .": 100,
+        "Good .": 75,
+        "Weak .": 50,
+    }
+    assert (dataset.rows, dataset.duplicates, dataset.conflicts) == (6, 3, 0)
+    assert set(dataset.sha256) == set(NESTED)
+
+
+def test_nested_files_in_folders_of_their_own_are_one_source_and_give_the_agreement(tmp_path):
+    paths = []
+    for name in NESTED:
+        paths.append(tmp_path / name.removesuffix(".txt") / name)
+        paths[-1].parent.mkdir()
+        paths[-1].write_text(NESTED[name])
+    examples = read_examples(paths).examples
+    assert [(each.agreement, len(each.sources)) for each in examples] == [
+        (100, 1),
+        (75, 1),
+        (50, 1),
+    ]
+
+
+def test_a_nested_file_and_another_are_two_sources(write):
+    paths = [write(name, NESTED[name]) for name in NESTED]
+    dataset = read_examples([*paths[1:], write("teacher.csv", SOFT_HEADER + "Sure,0,1,0\n")])
+    assert [each.sources for each in dataset.examples] == [
+        {"Sentences_75Agree.txt", "teacher.csv"},
+        {"Sentences_75Agree.txt"},
+    ]
+    assert dataset.examples[0].agreement == 100
+
+
+@pytest.mark.parametrize("teacher", ["Sure,0,1,0\n", "Sure,1,0,0\n"])
+def test_a_teachers_label_has_no_agreement_of_annotators(write, teacher):
+    paths = [
+        write("teacher.csv", SOFT_HEADER + teacher),
+        write("Sentences_AllAgree.txt", "Sure@positive"),
+    ]
+    (example,) = read_examples(paths).examples
+    assert (example.soft, example.agreement) == (True, None)
+
+
+def test_a_label_that_another_row_contradicts_has_not_that_rows_agreement(write):
+    own = write("own.csv", "text,label\nSure,negative\nGood,neutral\n")
+    bank = write("Sentences_AllAgree.txt", "Sure@positive\nGood@neutral\n")
+    assert [each.agreement for each in read_examples([own, bank]).examples] == [None, 100]
+
+
 # Files that are no data
 
 
-@pytest.mark.parametrize("name", ["missing.csv", "missing.txt", "missing/rows.csv"])
-def test_a_missing_file_is_named(tmp_path, name):
-    with pytest.raises(DataError, match=rf"/{name}: No such file or directory$"):
-        read_examples([tmp_path / name])
+def test_a_file_that_cannot_be_read_is_named_though_others_can(write, tmp_path):
+    good = write("good.csv", "text,label\nUp,positive\n")
+    for bad, message in [
+        (tmp_path / "no.csv", "No such file"),
+        (write("b.txt", "\n"), "no labell"),
+    ]:
+        with pytest.raises(DataError, match=rf"/{bad.name}: {message}"):
+            read_examples([good, bad])
 
 
-@pytest.mark.parametrize("name", ["folder.csv", "folder.txt"])
-def test_a_folder_is_no_data_file(tmp_path, name):
-    (tmp_path / name).mkdir()
-    with pytest.raises(DataError, match=rf"/{name}: Is a directory$"):
-        read_examples([tmp_path / name])
+def test_columns_are_named_for_every_table(write):
+    paths = [
+        write("a.csv", "headline,rating\nUp,positive\n"),
+        write("b.jsonl", '{"headline": "Down", "rating": "negative"}\n'),
+        write("bank.txt", "So .@neutral\n"),
+    ]
+    columns = Columns(text="headline", label="rating")
+    assert labelled(read_examples(paths, columns=columns)) == [
+        ("Up", "positive"),
+        ("Down", "negative"),
+        ("So .", "neutral"),
+    ]
 
 
-@pytest.mark.parametrize("name", ["rows.json", "rows.parquet", "rows", "rows.csv.gz"])
-def test_a_file_of_another_kind_is_named(write, name):
-    with pytest.raises(DataError, match=rf"/{name}: expected a \.txt or \.csv file$"):
-        read_examples([write(name, "text,label\nUp,positive\n")])
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("rows.csv", "text,label\n"),
-        ("bank.txt", ""),
-        ("bank.txt", "\r\n\r\n"),
-        ("bank.txt", f"{RESERVED_TEXTS[0]}@positive\n"),
-    ],
-    ids=["only-a-header", "empty", "only-blank-lines", "only-reserved"],
-)
-def test_files_without_a_row_to_learn_from_are_named(write, name, content):
-    with pytest.raises(DataError, match=rf"^no labelled text in .*/{name}$"):
-        read_examples([write(name, content)])
+def test_files_with_nothing_but_reserved_texts_are_named(write):
+    path = write("bank.txt", f"{RESERVED_TEXTS[0]}@positive\n")
+    with pytest.raises(DataError, match=r"^no labelled text in .*/bank\.txt$"):
+        read_examples([path])
 
 
 def test_no_file_at_all_is_said():

@@ -1,3 +1,5 @@
+import csv
+from dataclasses import replace
 from itertools import combinations, pairwise, permutations
 from pathlib import Path
 
@@ -7,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
+from sentiment.errors import DataError
 from sentiment.training.datasets import (
     RESERVED_TEXTS,
+    Columns,
     Dataset,
     Example,
     comparison_key,
@@ -20,9 +24,13 @@ from sentiment.training.splits import (
     Split,
     _similar_pairs,
     cluster,
+    fold_examples,
     masked_key,
     part_of,
+    read_split,
+    similarity_words,
     split_examples,
+    without_seen,
 )
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -33,6 +41,9 @@ ALPHABET = [chr(letter) for letter in range(ord("a"), ord("a") + 16)]
 
 untimed = settings(deadline=None)
 """Hypothesis would fail an example that takes 200 ms: claims here are not about time."""
+
+fewer = settings(deadline=None, max_examples=40)
+"""For claims about two lists of examples, or several folds of one."""
 
 
 @st.composite
@@ -59,6 +70,12 @@ def example_lists(draw):
     ]
     files = draw(st.sampled_from([["a.csv"], ["a.csv", "a.csv", "b.csv", "a.csv b.csv"]]))
     return [example(text, source=draw(st.sampled_from(files))) for text in dict.fromkeys(texts)]
+
+
+def distinct(count):
+    """Examples of which no two resemble each other."""
+    words = ["".join(pair) for pair in combinations(ALPHABET, 4)]
+    return [example(f"{one} {other}") for one, other in pairwise(words[: count + 1])]
 
 
 def example(text, *, source="a.csv"):
@@ -90,7 +107,7 @@ def part_by_text(split):
 
 
 def words_of(each):
-    return frozenset(masked_key(each.text).split())
+    return similarity_words(each.text)
 
 
 # Clusters
@@ -237,8 +254,7 @@ def test_one_sentence_with_many_years_stays_in_one_part(held_out):
 
 @pytest.mark.parametrize("held_out", [0.05, 0.1, 0.25, 0.4])
 def test_parts_have_about_the_shares_asked_for(held_out):
-    words = ["".join(pair) for pair in combinations(ALPHABET, 4)]
-    examples = [example(f"{one} {other}") for one, other in pairwise(words[:1800])]
+    examples = distinct(1799)
     split = split_examples(examples, held_out=held_out)
     for part in (Part.VALIDATION, Part.TEST):
         # Four standard deviations of 1,800 draws.
@@ -258,6 +274,182 @@ def test_a_smaller_share_holds_out_no_new_text(key, one, other):
 
 def test_no_examples_make_three_empty_parts():
     assert split_examples([]) == Split((), (), (), held_out=0.1)
+
+
+# What the base or a teacher has seen
+
+
+@fewer
+@given(example_lists(), example_lists())
+def test_what_was_seen_and_what_resembles_it_is_never_held_out(examples, seen):
+    split = split_examples(examples, held_out=0.4, seen=seen)
+    for each in (*split.validation, *split.test):
+        for known in seen:
+            assert not similar(words_of(each), words_of(known)), (each.text, known.text)
+
+
+@fewer
+@given(example_lists(), example_lists())
+def test_seen_texts_are_in_no_part_and_move_others_to_training_alone(examples, seen):
+    before = part_by_text(split_examples(examples, held_out=0.4))
+    after = part_by_text(split_examples(examples, held_out=0.4, seen=seen))
+    assert set(after) == {each.text for each in examples}
+    for text, part in after.items():
+        assert part in (before[text], Part.TRAIN)
+
+
+@fewer
+@given(example_lists(), example_lists())
+def test_of_a_benchmark_remains_what_resembles_nothing_seen(examples, seen):
+    new = without_seen(examples, seen=seen)
+    clusters = cluster([words_of(each) for each in (*examples, *seen)])
+    known = set(clusters[len(examples) :])
+    assert list(new) == [
+        each for each, first in zip(examples, clusters, strict=False) if first not in known
+    ]
+
+
+def test_a_benchmark_keeps_its_own_twins():
+    twins = [example("Sales rose 5 %"), example("Sales rose 6 %")]
+    assert without_seen(twins, seen=[example("Nothing alike")]) == tuple(twins)
+    assert without_seen(twins, seen=[example("sales ROSE 7")]) == ()
+
+
+SEPPALA = "Clothing chain Sepp{0}l{0} 's sales rose"
+DAMAGE = [
+    "+ñ",
+    "+Æ",
+    "+_",
+    "ä",
+    "a\N{COMBINING DIAERESIS}",
+    "\N{REPLACEMENT CHARACTER}",
+    "-á",
+    "+\x84",
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_copies_that_differ_by_damaged_letters_are_near_duplicates(damage):
+    assert similarity_words(SEPPALA.format(damage)) == similarity_words(SEPPALA.format("+ñ"))
+    assert similarity_words(SEPPALA.format("a")) != similarity_words(SEPPALA.format("+ñ"))
+
+
+def test_scripts_without_latin_letters_are_not_taken_for_damage():
+    one, other = similarity_words("株価が上昇した"), similarity_words("売上が減少した")
+    assert one != other
+    assert similarity_words("Курс-акций вырос") != similarity_words("Курс-облигаций вырос")
+
+
+# Folds
+
+
+@fewer
+@given(example_lists(), st.integers(2, 5), example_lists())
+def test_each_text_is_tested_in_one_fold_or_never_held_out(examples, folds, seen):
+    splits = list(fold_examples(examples, folds=folds, held_out=0.3, seen=seen))
+    assert len(splits) == folds
+    by_text = [part_by_text(split) for split in splits]
+    never = [words_of(each) for each in (*seen, *(e for e in examples if len(e.sources) == 2))]
+    for each in examples:
+        parts = [found[each.text] for found in by_text]
+        if any(similar(words_of(each), words) for words in never):
+            assert parts == [Part.TRAIN] * folds
+        elif parts != [Part.TRAIN] * folds:
+            assert parts.count(Part.TEST) == 1
+            assert len(set(parts) - {Part.TEST}) == 1  # for validation always, or never
+
+
+@fewer
+@given(example_lists(), st.integers(2, 5))
+def test_no_fold_divides_near_duplicates(examples, folds):
+    for split in fold_examples(examples, folds=folds, held_out=0.3):
+        parts = part_by_text(split)
+        for left, right in combinations(examples, 2):
+            if similar(words_of(left), words_of(right)):
+                assert parts[left.text] is parts[right.text]
+
+
+@fewer
+@given(example_lists(), st.integers(0, 20), st.integers(2, 5))
+def test_appended_rows_leave_a_text_in_its_fold(examples, count, folds):
+    before = [part_by_text(s) for s in fold_examples(examples[:count], folds=folds)]
+    after = [part_by_text(s) for s in fold_examples(examples, folds=folds)]
+    clusters = cluster([words_of(each) for each in examples])
+    earlier = cluster([words_of(each) for each in examples[:count]])
+    for each, first, was in zip(examples, clusters, earlier, strict=False):
+        parts = [fold[each.text] for fold in after]
+        if first == was and Part.TEST in parts:
+            assert parts == [fold[each.text] for fold in before]
+
+
+def test_folds_and_their_validation_parts_are_about_equal():
+    examples = distinct(1800)
+    for folds in (2, 5, 10):
+        for split in fold_examples(examples, folds=folds, held_out=0.1):
+            tested, rest = len(split.test), len(split.train) + len(split.validation)
+            assert tested == pytest.approx(1800 / folds, abs=4 * (1800 / folds) ** 0.5)
+            assert len(split.validation) == pytest.approx(rest / 10, abs=4 * (rest / 10) ** 0.5)
+
+
+def test_the_first_of_ten_folds_tests_what_a_split_at_a_tenth_tests():
+    examples = distinct(500)
+    first = next(fold_examples(examples, folds=10))
+    assert first.test == split_examples(examples, held_out=0.1).test
+
+
+# What a split says of itself
+
+
+def test_the_digest_tells_which_texts_are_held_out_whatever_their_order_and_dress():
+    examples = distinct(100)
+    split = split_examples(examples, held_out=0.2)
+    backwards = split_examples(examples[::-1], held_out=0.2)
+    louder = [replace(each, text=each.text.upper() + " !") for each in split.test]
+    assert split.sha256 == backwards.sha256 == replace(split, test=tuple(louder)).sha256
+    assert split.sha256 == replace(split, train=()).sha256
+    others = [
+        replace(split, test=split.test[1:]),
+        replace(split, validation=split.validation[1:]),
+        replace(split, test=split.validation, validation=split.test),
+        split_examples(examples, held_out=0.1),
+    ]
+    assert len({split.sha256, *(other.sha256 for other in others)}) == 5
+
+
+def test_a_digest_stays_the_same_for_ever():
+    """Records of models hold it."""
+    assert split_examples([example(text) for text in PINNED]).sha256 == (
+        "6c2ba6ab47acf567f9e8698c8ea6e6066df80d5d0fec03e415ac5ae586411dd1"
+    )
+
+
+def test_a_split_with_an_empty_part_is_refused_before_training():
+    split = split_examples(distinct(100), held_out=0.2)
+    for part in Part:
+        with pytest.raises(DataError, match="the training, validation or test part is empty"):
+            replace(split, **{part: ()}).check_trainable()
+
+
+def test_one_label_alone_is_refused_before_training_and_two_are_not():
+    split = split_examples(distinct(100), held_out=0.2)
+    with pytest.raises(DataError, match=r"every text to train on is positive; .* at least two"):
+        split.check_trainable()
+    other = replace(split.train[0], target=(0.2, 0.5, 0.3), soft=True)
+    replace(split, train=(*split.train[1:], other)).check_trainable()
+
+
+@pytest.mark.parametrize("column", ["headline", "text"])
+def test_files_are_read_and_split_in_one_call(tmp_path, column):
+    data, seen = tmp_path / "data.csv", tmp_path / "seen.csv"
+    rows = [each.text for each in distinct(200)]
+    data.write_text("headline,label\n" + "".join(f"{text},positive\n" for text in rows))
+    seen.write_text(f"{column},label\n" + "".join(f"{text},neutral\n" for text in rows[:100]))
+    columns = Columns(text="headline")
+    dataset, split = read_split([data], held_out=0.4, columns=columns, seen=[seen])
+    assert set(dataset.sha256) == {"data.csv"}
+    assert [each.text for each in dataset.examples] == rows
+    assert split == split_examples(dataset.examples, held_out=0.4, seen=dataset.examples[:100])
+    assert {each.text for each in split.test} < set(rows[100:])
 
 
 PINNED = {
@@ -316,6 +508,31 @@ def test_what_the_teacher_read_of_phrasebank_is_not_held_out(published_split):
     held_out = {each.sources for each in (*published_split.validation, *published_split.test)}
     assert held_out == {frozenset({PHRASEBANK.name}), frozenset({TEACHER.name})}
     assert any(len(each.sources) == 2 for each in published_split.train)
+
+
+def test_no_phrasebank_sentence_that_the_teacher_file_holds_is_held_out(published_split):
+    """Eleven of the 499 differ by damaged letters, so that they are no exact copies."""
+    with TEACHER.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["kind"] == "FPB sentence"]
+    assert len(rows) == 499
+    parts = {comparison_key(text): part for text, part in part_by_text(published_split).items()}
+    assert {parts[comparison_key(row["text"])] for row in rows} == {Part.TRAIN}
+    known = {words_of(example(row["text"])) for row in rows}
+    bank = [each for part in Part for each in published_split.part(part) if not each.soft]
+    copies = [each for each in bank if words_of(each) in known]
+    assert {parts[comparison_key(each.text)] for each in copies} == {Part.TRAIN}
+    exact = {comparison_key(row["text"]) for row in rows}
+    damaged = [e for e in copies if comparison_key(e.text) not in exact and "+" in e.text]
+    assert len({words_of(each) for each in damaged}) == 11
+
+
+def test_all_four_phrasebank_files_give_the_split_of_the_widest(published_split):
+    paths = [*sorted(PHRASEBANK.parent.glob("Sentences_*.txt")), TEACHER]
+    assert len(paths) == 5
+    dataset, split = read_split(paths)
+    assert split.sha256 == published_split.sha256
+    agreements = [each.agreement for each in dataset.examples if each.agreement]
+    assert [agreements.count(level) for level in (100, 75, 66, 50)] == [2259, 1188, 761, 627]
 
 
 def pairs_across(parts, sets):

@@ -152,6 +152,23 @@ def training_record(folder: Path) -> dict[str, Any]:
         return {}  # trained elsewhere: its folder may hold a file of that name
 
 
+def was_held_out(
+    trained_on: Mapping[str, Any], files_sha256: Mapping[str, str], split: Split | None
+) -> bool | None:
+    """Whether the record shows that none of these texts was trained on; `None` without one."""
+    if not trained_on:
+        return None
+    if split is None:
+        shared = set(trained_on["files_sha256"].values()) & set(files_sha256.values())
+        return False if shared else None
+    if "split_sha256" in trained_on:
+        return bool(trained_on["split_sha256"] == split.sha256)
+    # Records of before there was a digest: how a text is drawn may have changed since.
+    known = ("files_sha256", "held_out", "validation", "test")
+    found = (files_sha256, split.held_out, len(split.validation), len(split.test))
+    return tuple(map(trained_on.get, known)) == found
+
+
 def _evaluate(
     classifier: Classifier,
     sets: Sequence[TextSet],
@@ -179,7 +196,7 @@ def _evaluate(
     reserved = _probabilities(classifier, RESERVED_TEXTS)
     entry = {
         "model": model.reference,
-        "held_out_from_its_training": _held_out(trained_on, files_sha256, split),
+        "held_out_from_its_training": was_held_out(trained_on, files_sha256, split),
         "engine": {"name": engine.name, "precision": engine.precision},
         "data_sha256": dict(files_sha256),
         "split_sha256": None if split is None else split.sha256,
@@ -222,23 +239,6 @@ def _notable(examples: Sequence[Example], probabilities: Probabilities) -> dict[
         "mistakes": [described(index) for index in mistakes],
         "uncertain": [described(index) for index in uncertain],
     }
-
-
-def _held_out(
-    trained_on: Mapping[str, Any], files_sha256: Mapping[str, str], split: Split | None
-) -> bool | None:
-    """Whether the record shows that none of these texts was trained on; `None` without one."""
-    if not trained_on:
-        return None
-    if split is None:
-        shared = set(trained_on["files_sha256"].values()) & set(files_sha256.values())
-        return False if shared else None
-    if "split_sha256" in trained_on:
-        return bool(trained_on["split_sha256"] == split.sha256)
-    # Records of before there was a digest: how a text is drawn may have changed since.
-    known = ("files_sha256", "held_out", "validation", "test")
-    found = (files_sha256, split.held_out, len(split.validation), len(split.test))
-    return tuple(map(trained_on.get, known)) == found
 
 
 def _warn(entry: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from sentiment.cli import main
 from sentiment.models import COMPACT_FOLDER
 from sentiment.predictions import LABELS
 from sentiment.training.datasets import RESERVED_TEXTS, read_examples
-from sentiment.training.evaluation import evaluate_split, training_record
+from sentiment.training.evaluation import evaluate_split, training_record, was_held_out
 from sentiment.training.splits import split_examples
 
 HELD_OUT = 0.3
@@ -320,3 +320,31 @@ def test_what_cannot_be_measured_is_said_in_one_line(data, arguments, code, said
 def test_a_record_of_another_kind_is_no_record(tmp_path, record):
     (tmp_path / "training.json").write_text(record)
     assert training_record(tmp_path) == {}
+
+
+def test_what_was_held_out_is_known_by_the_splits_digest(data):
+    split = split_examples(read_examples(data).examples, held_out=HELD_OUT)
+    files = {"own.txt": "aa"}
+    record = {"files_sha256": files, "split_sha256": split.sha256}
+    assert was_held_out(record, {}, split) is True
+    assert was_held_out(record | {"split_sha256": "other"}, files, split) is False
+    assert was_held_out({}, files, split) is None
+
+
+def test_a_record_without_a_digest_must_agree_in_files_share_and_counts(data):
+    split = split_examples(read_examples(data).examples, held_out=HELD_OUT)
+    files = {"own.txt": "aa"}
+    record = {
+        "files_sha256": files,
+        "held_out": HELD_OUT,
+        "validation": len(split.validation),
+        "test": len(split.test),
+    }
+    assert was_held_out(record, files, split) is True
+    for other in ({"held_out": 0.1}, {"test": 1}, {"files_sha256": {"own.txt": "bb"}}):
+        assert was_held_out(record | other, files, split) is False
+
+
+def test_measuring_all_texts_holds_none_out_from_a_model_that_was_trained_on_them():
+    assert was_held_out({"files_sha256": {"a.txt": "aa"}}, {"b.txt": "aa"}, None) is False
+    assert was_held_out({"files_sha256": {"a.txt": "aa"}}, {"a.txt": "bb"}, None) is None

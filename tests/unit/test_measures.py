@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss, precision_recall
 
 from sentiment.predictions import LABELS
 from sentiment.training.datasets import Example
-from sentiment.training.intervals import counted_figures, counted_intervals
+from sentiment.training.intervals import counted_figures, counted_intervals, interval
 from sentiment.training.measures import mcnemar, measure
 
 POSITIVE, NEGATIVE, NEUTRAL = range(3)
@@ -331,3 +331,9 @@ def test_who_comes_first_makes_no_difference_to_p():
 def test_intervals_of_a_certain_matrix_have_no_width():
     intervals = counted_intervals(np.diag([3, 4, 5]))
     assert intervals["accuracy"].tolist() == [1, 1]
+
+
+def test_what_resampling_adds_to_a_figure_is_taken_off_its_interval():
+    resampled = np.linspace(0.4, 0.6, 1001)  # around 0.5, where the figure itself is 0.3
+    assert interval(resampled, 0.3) == pytest.approx([0.205, 0.395])
+    assert interval(resampled, 0.02)[0] == 0

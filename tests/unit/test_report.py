@@ -47,6 +47,7 @@ def test_a_text_is_shown_as_it_is_and_has_no_effect(text, shown):
 
 
 def test_a_long_text_is_cut_before_it_is_escaped():
+    assert escaped("|" * LONGEST) == "\\|" * LONGEST
     assert escaped("|" * (LONGEST + 1)) == "\\|" * LONGEST + " ..."
 
 

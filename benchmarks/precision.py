@@ -53,9 +53,8 @@ def main() -> None:
             cache=default_cache_folder(),
         )
         collate = opened.batch_type.collate
-        return softmax(
-            np.concatenate([opened.infer(collate(chosen)) for chosen in batches(encodings)])
-        )
+        logits = np.concatenate([opened.infer(collate(chosen)) for chosen in batches(encodings)])
+        return softmax(logits, model.temperature)
 
     exact = scores(*REFERENCE)
     found: dict[str, object] = {}

@@ -117,7 +117,7 @@ class Analyzer:
         engine = batcher.engine
         metrics.model.labels(model.name, model.revision, engine.name, engine.precision).set(1)
         tokenizer = await asyncio.to_thread(load_tokenizer, model.folder)
-        _check_vocabulary(tokenizer.get_vocab_size(), model)
+        model.check_vocabulary(tokenizer.get_vocab_size())
         with Tokenization(
             tokenizer, max_tokens=model.max_tokens, threads=settings.thread_count
         ) as tokenization:
@@ -261,7 +261,8 @@ class Analyzer:
     def _predictions(
         self, logits: Logits, truncated: npt.NDArray[np.bool_], timing: Timing
     ) -> Predictions:
-        return Predictions(self.model.labels, softmax(logits), truncated, timing)
+        probabilities = softmax(logits, self.model.temperature)
+        return Predictions(self.model.labels, probabilities, truncated, timing)
 
     async def _warm_up(self) -> None:
         """Run real passes before the first caller does; readiness waits for them.
@@ -290,11 +291,3 @@ def _open(open_engine: EngineOpener, model: ModelFiles, settings: Settings) -> t
     if settings.token_budget != "auto":
         return engine, settings.token_budget
     return engine, best_token_budget(engine)
-
-
-def _check_vocabulary(tokens: int, model: ModelFiles) -> None:
-    rows = model.config.get("vocab_size", tokens)
-    if isinstance(rows, int) and tokens > rows:
-        raise ModelError(
-            f"{model.folder}: the tokenizer has {tokens} tokens, the model only {rows}"
-        )

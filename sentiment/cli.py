@@ -1,7 +1,7 @@
 """The command line: `python -m sentiment serve | prepare | quantize | train | evaluate`.
 
 Every failure that has a name ends in one line on standard error and an exit code:
-2 settings or usage, 3 model or port, 4 data.
+1 a figure misses what `evaluate` was asked for, 2 settings or usage, 3 model or port, 4 data.
 """
 
 import json
@@ -197,6 +197,13 @@ def train(
     max_tokens: Annotated[int, typer.Option(min=8, max=512, help="Cut longer texts.")] = 128,
     held_out: HeldOut = 0.1,
     bf16: Annotated[bool, typer.Option(help="Autocast to bfloat16.")] = False,
+    golden: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV of text,label with sentences that the model must get right, for another "
+            "domain or language than English financial news."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of weights, order and dropout.")] = 7,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
@@ -205,13 +212,15 @@ def train(
     """Fine-tune a model on labelled texts and evaluate it on held-out ones."""
     _log_to_terminal()
     _need_training_libraries()
+    from sentiment.training.golden import read_golden
+    from sentiment.training.promotion import promote
     from sentiment.training.readers import Columns
+    from sentiment.training.replacement import check_replaceable
     from sentiment.training.splits import read_split
     from sentiment.training.trainer import Recipe, weights_sha256
     from sentiment.training.trainer import train as train_model
 
-    if output.exists() and not output.is_dir():
-        raise SettingsError(f"{output} is a file; --output names a folder")
+    check_replaceable(output)
     if base_sha256 and (found := weights_sha256(base)) != base_sha256:
         raise ModelError(f"{base}: the weights have SHA-256 {found}, not {base_sha256}")
     recipe = Recipe(
@@ -230,59 +239,97 @@ def train(
     columns = Columns(text=text_column, label=label_column)
     dataset, split = read_split(data, held_out=held_out, columns=columns, seen=seen or ())
     split.check_trainable()
-    train_model(base=base, dataset=dataset, split=split, recipe=recipe, output=output)
-    evaluate(
-        str(output),
-        data=data,
-        output=output / "evaluation.json",
-        held_out=held_out,
-        text_column=text_column,
-        label_column=label_column,
-        seen=seen,
-    )
+    read_golden(golden, trained_on=split.train)  # what is wrong there is told before hours of work
+    work = output.with_name(f"{output.name}.work")
+    record = train_model(base=base, dataset=dataset, split=split, recipe=recipe, output=work)
+    evaluation = promote(work, output, split=split, record=record, golden=golden)
+    print(json.dumps(evaluation, indent=2))
 
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(help="As SENTIMENT_MODEL: Hub name, folder, compact.")],
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL",
+            help="As SENTIMENT_MODEL: Hub name, folder, compact. The first is judged, the others "
+            "are what it is compared with.",
+        ),
+    ],
     data: DataFiles,
-    output: Annotated[Path | None, typer.Option(help="Write the JSON here too.")] = None,
-    held_out: HeldOut = 0.1,
+    benchmark: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]FILE",
+            help="Texts of another kind, measured whole: FiQA, Twitter Financial News, SEntFiN as "
+            "published. Files of one name are one set.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder for report.md, report.json and plots; else JSON is printed."),
+    ] = None,
     precision: Annotated[
         str, typer.Option(help="As SENTIMENT_PRECISION: auto, fp32, bf16, fp16, int8.")
     ] = "fp32",
+    held_out: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=0.4, help="Share of validation and of test; 0.1 if not given."),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Measure all texts of --data: for models trained on none.")
+    ] = False,
+    fail_below: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIGURE=VALUE",
+            help="End with 1 if accuracy, macro_f1 or weighted_f1 on the test part's annotated "
+            "texts is less; benchmark:NAME.FIGURE=VALUE looks at a benchmark.",
+        ),
+    ] = None,
+    fail_above: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIGURE=VALUE", help="The same for ece, brier and log_loss."),
+    ] = None,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
     seen: SeenFiles = None,
 ) -> None:
-    """Measure a model on the held-out part of labelled texts, with the serving engine."""
+    """Measure models with the serving engine on texts that were held out, and compare them."""
     _log_to_terminal()
     _need_training_libraries()
     from sentiment.settings import Settings
-    from sentiment.training.evaluation import evaluate_model
+    from sentiment.training.evaluation import evaluate_models
     from sentiment.training.readers import Columns
+    from sentiment.training.report import check_folder, print_summary, write_report
+    from sentiment.training.textsets import name_benchmarks
+    from sentiment.training.thresholds import check_thresholds, parse_thresholds
 
     if precision not in (known := ("auto", "fp32", "bf16", "fp16", "int8")):
         raise SettingsError(f"--precision {precision} is none of {', '.join(known)}")
-    if output is not None and not output.parent.is_dir():
-        raise SettingsError(f"{output.parent} is no folder; --output names a file in one")
-    if output is not None and output.is_dir():
-        raise SettingsError(f"{output} is a folder; --output names a file")
-    report = json.dumps(
-        evaluate_model(
-            model,
-            data,
-            columns=Columns(text=text_column, label=label_column),
-            seen=seen or (),
-            held_out=held_out,
-            precision=precision,
-            cache=Settings.from_env().cache_path,
-        ),
-        indent=2,
-    )
+    if everything and (held_out is not None or seen):
+        raise SettingsError("--all measures every text: it goes with neither --held-out nor --seen")
+    benchmarks = name_benchmarks(benchmark or ())
+    thresholds = parse_thresholds(fail_below or (), fail_above or (), benchmarks=benchmarks)
     if output is not None:
-        output.write_text(report + "\n")
-    print(report)
+        check_folder(output)
+    evaluation = evaluate_models(
+        models,
+        data=data,
+        held_out=held_out or 0.1,
+        everything=everything,
+        columns=Columns(text=text_column, label=label_column),
+        seen=seen or (),
+        benchmarks=benchmarks,
+        precision=precision,
+        cache=Settings.from_env().cache_path,
+    )
+    if output is None:
+        print(json.dumps(evaluation, indent=2))
+    else:
+        write_report(output, evaluation)
+        print_summary(evaluation)
+    check_thresholds(thresholds, evaluation)
 
 
 def _log_to_terminal() -> None:
@@ -292,7 +339,9 @@ def _log_to_terminal() -> None:
 def _need_training_libraries() -> None:
     from importlib.util import find_spec
 
-    if missing := [name for name in ("accelerate", "sklearn") if find_spec(name) is None]:
+    if missing := [
+        name for name in ("accelerate", "matplotlib", "sklearn") if find_spec(name) is None
+    ]:
         raise SettingsError(
             f"{', '.join(missing)} not installed: pip install -r requirements-train.txt"
         )

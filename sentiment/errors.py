@@ -33,7 +33,8 @@ SentimentError
 ├── SettingsError                a setting is unknown or wrong          exit code 2
 ├── ModelError                   the model cannot be had or loaded      exit code 3
 ├── ListenError                  an address cannot be listened on       exit code 3
-└── DataError                    a data file cannot be used             exit code 4
+├── DataError                    a data file cannot be used             exit code 4
+└── ThresholdMissed              a model falls short of what was asked  exit code 1
 
 A message never contains a client's text: messages reach logs and other people's screens.
 """
@@ -258,6 +259,10 @@ class ListenError(SentimentError):
 
 class DataError(SentimentError):
     """A data file cannot be read as labelled texts; the message names file and line."""
+
+
+class ThresholdMissed(SentimentError):
+    """An evaluated model falls short of `--fail-below` or `--fail-above`."""
 
 
 def first_line(error: BaseException) -> str:

@@ -29,8 +29,11 @@ WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
 """Either is enough."""
 
-SIDE_FILES = ("config.json", "tokenizer_config.json", *TOKENIZER_FILES)
-"""What is fetched beside the weights, where the model has it."""
+SIDE_FILES = (
+    *("config.json", "tokenizer_config.json", *TOKENIZER_FILES),
+    *("temperature.json", "int8.safetensors"),
+)
+"""What is read beside the weights, where the model has it."""
 
 T = TypeVar("T")
 
@@ -101,6 +104,10 @@ def fetch(name: str, revision: str | None = None) -> Snapshot:
     logging.getLogger("huggingface_hub").handlers = []
     log.info("fetching %s@%s: %s", name, info.sha, ", ".join(files))
     try:
+        if info.sha and not cached(name, info.sha):
+            # The weights last, so that an interrupted download which counts as a model has what
+            # changes their scores.
+            snapshot_download(name, revision=info.sha, allow_patterns=files[:-1])
         # By the name asked for, not by `info.sha`: only then does the cache learn which commit
         # the name stands for, and a start without the Hub finds it.
         folder = snapshot_download(name, revision=revision, allow_patterns=files)
@@ -110,9 +117,9 @@ def fetch(name: str, revision: str | None = None) -> Snapshot:
 
 
 def _needed(files: Sequence[str]) -> list[str]:
-    """Return the files to fetch: not the TensorFlow, Flax and ONNX copies of the weights."""
+    """Return the files to fetch, the weights last: not their TensorFlow, Flax and ONNX copies."""
     weights = next((file for file in WEIGHT_FILES if file in files), WEIGHT_FILES[0])
-    return [file for file in (*SIDE_FILES, weights) if file in files]
+    return [file for file in (*SIDE_FILES, "manifest.json", weights) if file in files]
 
 
 def _within(limit_s: float, ask: Callable[[], T]) -> T:

@@ -4,7 +4,6 @@ Nothing here loads weights, and nothing in a model folder is ever run: configura
 names code is refused, and `.bin` weights are read by the engines with `weights_only=True`.
 """
 
-import hashlib
 import json
 import logging
 import re
@@ -16,6 +15,8 @@ from urllib.parse import quote
 
 from sentiment import hub
 from sentiment.errors import ModelError, first_line
+from sentiment.manifest import file_sha256 as file_sha256  # for those who know models only
+from sentiment.manifest import verify_manifest
 from sentiment.tokenization import read_tokenizer_config
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,11 @@ table hold 512 tokens."""
 PADS_LEFT = ("xlnet",)
 """Architectures that read a text's last position, whatever stands there."""
 
+TEMPERATURE_FILE = "temperature.json"
+
+TEMPERATURES = (0.05, 20.0)
+"""Least and greatest: beyond them every score is 1, or every label as probable as the others."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
@@ -56,6 +62,10 @@ class ModelFiles:
     """Lower-cased, in the order of the logits."""
     max_tokens: int
     """What the model reads of a text, special tokens included."""
+    temperature: float = 1.0
+    """By which logits are divided before they become probabilities."""
+    known_sha256: str | None = None
+    """Of the weights, where it had to be computed anyway."""
 
     @property
     def reference(self) -> str:
@@ -66,6 +76,23 @@ class ModelFiles:
     def architecture(self) -> str:
         """The configuration's `model_type`, such as `bert`."""
         return str(self.config.get("model_type", ""))
+
+    @property
+    def weights_sha256(self) -> str:
+        """SHA-256 of the weights; the file is read if nobody needed it before."""
+        return self.known_sha256 or file_sha256(self.weights)
+
+    def check_vocabulary(self, tokens: int) -> None:
+        """Return if the model has a row for each of the tokenizer's `tokens`.
+
+        Raises:
+            ModelError: it has fewer.
+        """
+        rows = self.config.get("vocab_size", tokens)
+        if isinstance(rows, int) and tokens > rows:
+            raise ModelError(
+                f"{self.folder}: the tokenizer has {tokens} tokens, the model only {rows}"
+            )
 
 
 def resolve_model(model: str) -> ModelFiles:
@@ -115,14 +142,20 @@ def read_model(folder: Path, *, name: str, revision: str | None = None) -> Model
     tokenizer_config = read_tokenizer_config(folder)
     _refuse_code(tokenizer_config, folder / "tokenizer_config.json")
     weights = find_weights(folder)
+    # Read once for whoever asks: it takes a second a gigabyte.
+    sha256 = verify_manifest(folder).get(weights.name)
+    if sha256 is None and (revision is None or (folder / TEMPERATURE_FILE).exists()):
+        sha256 = file_sha256(weights)
     return ModelFiles(
         name=name,
-        revision=revision or file_sha256(weights)[:12],
+        revision=revision or str(sha256)[:12],
         folder=folder,
         weights=weights,
         config=config,
         labels=_labels(config, config_path),
         max_tokens=_max_tokens(config, tokenizer_config, config_path),
+        temperature=_temperature(folder / TEMPERATURE_FILE, sha256),
+        known_sha256=sha256,
     )
 
 
@@ -194,6 +227,32 @@ def _max_tokens(config: dict[str, Any], tokenizer_config: dict[str, Any], path: 
     return max_tokens
 
 
+def _temperature(path: Path, weights_sha256: str | None) -> float:
+    """Return the temperature that was fitted for these weights; 1 where there is none.
+
+    One of other weights ends the start. Passed over, it would give scores that nobody has
+    measured, and of replicas of which one has the file the scores would differ.
+    """
+    if not path.exists():
+        return 1.0
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{path}: not JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise ModelError(f"{path}: expected a JSON object")
+    temperature, (least, greatest) = record.get("temperature"), TEMPERATURES
+    # NaN is neither above nor below.
+    if not (isinstance(temperature, int | float) and least <= temperature <= greatest):
+        raise ModelError(f'{path}: expected a "temperature" from {least:g} to {greatest:g}')
+    if record.get("weights_sha256") != weights_sha256:
+        raise ModelError(
+            f"{path}: fitted for other weights than those that lie beside it; fit it anew, or "
+            "remove it to serve their scores as they are"
+        )
+    return float(temperature)
+
+
 def _members(value: Any) -> Iterator[tuple[str, Any]]:
     """Yield the keys of a JSON value with what they hold, at any depth."""
     if isinstance(value, dict):
@@ -215,9 +274,3 @@ def find_weights(folder: Path) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise ModelError(f"{folder}: neither {' nor '.join(hub.WEIGHT_FILES)} lies there")
-
-
-def file_sha256(path: Path) -> str:
-    """Return a file's SHA-256 in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

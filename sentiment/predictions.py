@@ -15,9 +15,16 @@ Logits = npt.NDArray[np.float32]
 Probabilities = npt.NDArray[np.float32]
 
 
-def softmax(logits: Logits) -> Probabilities:
-    """Turn logits `float32 [texts, labels]` into probabilities of the same shape."""
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+def softmax(logits: Logits, temperature: float = 1.0) -> Probabilities:
+    """Turn logits `float32 [texts, labels]` into probabilities of the same shape.
+
+    Above 1 the temperature makes them less certain, below 1 more; the order of a text's labels
+    stays (Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4.2).
+    """
+    below_the_best = logits - logits.max(axis=-1, keepdims=True)
+    if temperature != 1.0:
+        below_the_best = below_the_best / np.float32(temperature)
+    exponentials = np.exp(below_the_best)
     probabilities: Probabilities = exponentials / exponentials.sum(axis=-1, keepdims=True)
     return probabilities
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from sentiment.engines.calibration import calibrate
 from sentiment.engines.quantization import calibration_in_cache
-from sentiment.errors import DataError, SettingsError, first_line
+from sentiment.errors import DataError, ModelError, SettingsError, first_line
+from sentiment.manifest import renew_entry
 from sentiment.models import resolve_model
 from sentiment.tokenization import Tokenization, load_tokenizer
 
@@ -39,6 +40,9 @@ def quantize_model(
     path = output or calibration_in_cache(cache, calibration.weights_sha256)
     try:
         calibration.write(path)
+        renew_entry(path)
+    except ModelError:
+        raise
     except Exception as error:  # the library has types of its own for a full disk
         raise SettingsError(f"{path}: cannot be written: {first_line(error)}") from error
     return path

@@ -22,7 +22,7 @@ from sentiment import Settings
 from sentiment.analyzer import Analyzer
 from sentiment.api.app import create_app
 from sentiment.batching.cost import Coefficients
-from sentiment.models import COMPACT_FOLDER
+from sentiment.models import COMPACT_FOLDER, resolve_model
 from sentiment.predictions import softmax
 from sentiment.tokenization import load_tokenizer
 from tests.doubles import GatedEngine, expected_logits
@@ -180,6 +180,12 @@ def _tokenizer():
 
 
 @cache
+def _temperature():
+    """Of the bundled model, whose folder the double stands in for."""
+    return resolve_model("compact").temperature
+
+
+@cache
 def ids_of(text):
     """Return the token ids of `text`."""
     return np.array(_tokenizer().encode(text).ids)
@@ -187,8 +193,11 @@ def ids_of(text):
 
 def answers(*texts):
     """Return what the double answers to `texts`, as `Application.get` does."""
+    temperature = _temperature()
     return [
-        pytest.approx(dict(zip(LABELS, softmax(telling(logits)), strict=True)), abs=1e-6)
+        pytest.approx(
+            dict(zip(LABELS, softmax(telling(logits), temperature), strict=True)), abs=1e-6
+        )
         for logits in (expected_logits(ids_of(text)) for text in texts)
     ]
 

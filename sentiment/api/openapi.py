@@ -148,7 +148,10 @@ def _document() -> dict[str, Any]:
             "/livez": {"get": _reading("Liveness", failures=NOT_WORKING)},
             "/readyz": {"get": _reading("Readiness", failures=(*NOT_WORKING, errors.Draining))},
             "/info": {
-                "get": _reading("Model, engine, limits, versions", failures=(errors.Unauthorized,))
+                "get": _reading(
+                    "Model, its temperature, engine, limits, versions",
+                    failures=(errors.Unauthorized,),
+                )
             },
             "/metrics": {
                 "get": _reading("Prometheus metrics", "text/plain", failures=(errors.Unauthorized,))

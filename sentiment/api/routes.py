@@ -95,6 +95,7 @@ async def info(request: Request) -> Response:
                 "architecture": analyzer.model.architecture,
                 "labels": analyzer.model.labels,
                 "max_tokens": analyzer.model.max_tokens,
+                "temperature": analyzer.model.temperature,
             },
             "engine": {
                 "name": analyzer.engine.name,

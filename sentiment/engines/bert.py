@@ -21,7 +21,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from sentiment.errors import ModelError, first_line
-from sentiment.models import ModelFiles, file_sha256
+from sentiment.models import ModelFiles
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class Checkpoint:
         """
         path = model.weights
         if path.suffix != ".safetensors":
-            return cls(path, _read_bin(path, cache))
+            return cls(path, _read_bin(model, cache))
         tensors = _Safetensors(path)
         return cls(path, tensors if tensors.readable else _read_by_torch(path))
 
@@ -200,17 +200,17 @@ def _read_by_torch(path: Path) -> dict[str, Float32]:
     return {name: tensor.float().numpy() for name, tensor in tensors.items()}
 
 
-def _read_bin(path: Path, cache: Path | None) -> Mapping[str, Any]:
+def _read_bin(model: ModelFiles, cache: Path | None) -> Mapping[str, Any]:
     """Read a pickle's tensors: from the cache, or by torch, and then keep them there."""
     if cache is None:
-        return _read_by_torch(path)
-    source = file_sha256(path)
+        return _read_by_torch(model.weights)
+    source = model.weights_sha256
     kept = cache / f"{source}.safetensors"
     with suppress(OSError, SafetensorError):  # absent, or cut short: the library checks sizes
         found = _Safetensors(kept)
         if found.metadata == {"format": KEPT_FORMAT, "source": source}:
             return found
-    tensors = _read_by_torch(path)
+    tensors = _read_by_torch(model.weights)
     try:
         write_safetensors(kept, tensors, {"format": KEPT_FORMAT, "source": source})
         return _Safetensors(kept)  # and not in memory for as long as the engine lives

@@ -9,7 +9,7 @@ from sentiment.engines.bert import BertShape, Checkpoint
 from sentiment.engines.graph import build_graph
 from sentiment.engines.openvino import compile_model, graph_inputs
 from sentiment.engines.quantization import Calibration, InputObserver, channels, readers
-from sentiment.models import ModelFiles, file_sha256
+from sentiment.models import ModelFiles
 
 BATCH_TEXTS = 16
 
@@ -45,4 +45,4 @@ def calibrate(model: ModelFiles, encodings: Sequence[Int64], *, threads: int) ->
             for layer in layers
         ]
         scales[name] = observers[name].scale(np.concatenate(weights))
-    return Calibration(scales, file_sha256(model.weights))
+    return Calibration(scales, model.weights_sha256)

@@ -15,7 +15,7 @@ from sentiment.engines.bert import BertShape, Checkpoint
 from sentiment.engines.graph import build_graph
 from sentiment.engines.quantization import load_calibration
 from sentiment.errors import ModelError
-from sentiment.models import ModelFiles, file_sha256
+from sentiment.models import ModelFiles
 from sentiment.predictions import Logits
 
 NATIVE_BF16 = ("avx512_bf16", "amx_bf16")
@@ -59,7 +59,7 @@ class OpenVinoEngine:
         if precision == "int8":
             calibration = load_calibration(
                 model.folder,
-                weights_sha256=file_sha256(model.weights),
+                weights_sha256=model.weights_sha256,
                 shape=shape,
                 cache=cache,
             )

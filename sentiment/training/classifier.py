@@ -42,9 +42,9 @@ class Classifier:
             precision=precision,
             cache=cache,
         )
-        self._tokenization = Tokenization(
-            load_tokenizer(model.folder), max_tokens=model.max_tokens, threads=1
-        )
+        tokenizer = load_tokenizer(model.folder)
+        model.check_vocabulary(tokenizer.get_vocab_size())
+        self._tokenization = Tokenization(tokenizer, max_tokens=model.max_tokens, threads=1)
         self._columns = [model.labels.index(label) for label in LABELS]
         self.texts_per_s = 0.0
         """Of the last call."""
@@ -78,8 +78,8 @@ class Classifier:
         return logits[:, self._columns]
 
     def probabilities(self, texts: Sequence[str]) -> Logits:
-        """Return probabilities `[texts, labels]`, columns as in `LABELS`."""
-        return softmax(self.logits(texts))
+        """Return probabilities `[texts, labels]`, columns as in `LABELS`, as the server would."""
+        return softmax(self.logits(texts), self.model.temperature)
 
 
 def infer_all(engine: Engine, encodings: Sequence[TokenIds]) -> Logits:

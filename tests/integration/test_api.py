@@ -14,6 +14,7 @@ from sentiment import Settings
 from sentiment.api.app import create_app
 from sentiment.api.openapi import error_classes, openapi_document
 from sentiment.api.routes import ROUTES, route_names
+from sentiment.models import COMPACT_FOLDER, read_model
 from tests.application import metric
 from tests.contract import NEGATIVE, POSITIVE, problem
 from tests.texts import TEXTS, text_of
@@ -245,6 +246,7 @@ def test_info_names_model_engine_limits_and_versions(client):
     info = client.get("/info").json()
     assert info["model"]["labels"] == ["positive", "negative", "neutral"]
     assert info["model"]["max_tokens"] == 512
+    assert info["model"]["temperature"] == read_model(COMPACT_FOLDER, name="m").temperature
     budget = info["engine"].pop("token_budget")
     assert budget in (512, 1024)
     assert info["engine"] == {"name": "openvino", "device": "cpu", "precision": "fp32"}

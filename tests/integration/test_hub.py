@@ -38,6 +38,7 @@ for name in sys.argv[1:]:
             "weights": model.weights.name,
             "folder": sorted(path.name for path in model.folder.iterdir()),
             "labels": model.labels,
+            "temperature": model.temperature,
         }
     except ModelError as error:
         outcome = {"error": str(error)}
@@ -292,6 +293,47 @@ def test_auto_fetches_finbert_when_the_hub_has_it(hub, resolve):
     assert outcome["reference"] == f"{FINBERT}@{commit}"
     assert hub.downloads() == WANTED
     assert warnings == []
+
+
+def promoted(**changed: bytes) -> dict[str, bytes]:
+    """Return what training publishes, with files changed after their digests were taken."""
+    temperature = {"temperature": 1.5, "weights_sha256": sha256(SAFE["model.safetensors"])}
+    files = SAFE | {
+        "int8.safetensors": b"scales",
+        "temperature.json": json.dumps(temperature).encode(),
+        "training.json": b"{}",
+    }
+    entries = {
+        name: {"bytes": len(content), "sha256": sha256(content)}
+        for name, content in files.items()
+        if name not in {*OTHER_WEIGHTS, "README.md"}
+    }
+    manifest = {"sentiment_manifest": 1, "files": entries}
+    files["manifest.json"] = json.dumps(manifest).encode()
+    return files | {name.replace("_json", ".json"): value for name, value in changed.items()}
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_what_promotion_has_put_beside_the_weights_is_fetched_before_them(hub, resolve):
+    hub.publish("acme/model", promoted())
+    (outcome,), warnings = resolve("acme/model", url=hub.url)
+    assert outcome["temperature"] == 1.5
+    beside = {"temperature.json", "manifest.json", "int8.safetensors"}
+    assert beside <= set(hub.downloads())
+    assert "training.json" not in hub.downloads()
+    order = [request.rpartition("/")[2] for request in hub.requests if request.startswith("GET")]
+    assert max(map(order.index, beside)) < order.index("model.safetensors")
+    assert len(hub.downloads()) == len(set(hub.downloads()))
+    assert warnings == []
+
+
+def test_a_file_that_is_not_the_promoted_one_is_refused_from_the_hub_too(hub, resolve):
+    hub.publish("acme/model", promoted(config_json=json.dumps(CONFIG, indent=1).encode()))
+    (outcome,), _ = resolve("acme/model", url=hub.url)
+    assert_one_line(outcome["error"], "config.json", "not the file that manifest.json names")
 
 
 # The cache answers

@@ -15,6 +15,7 @@ from sentiment.engines import open_engine
 from sentiment.engines.openvino import cpu_precision
 from sentiment.engines.quantization import CALIBRATION_FILE
 from sentiment.errors import DataError, ModelError, SettingsError
+from sentiment.manifest import verify_manifest, write_manifest
 from sentiment.models import COMPACT_FOLDER, read_model
 from sentiment.predictions import softmax
 from sentiment.quantize import TEXTS as CALIBRATION_TEXTS
@@ -251,6 +252,22 @@ class TestCalibration:
         (folder / "config.json").write_text(json.dumps(config))
         with pytest.raises(ModelError, match=r"int8\.safetensors: cannot be used: 0\.widened"):
             opened(read_model(folder, name="m"), precision="int8")
+
+    def test_beside_a_promoted_model_it_becomes_part_of_what_is_promoted(self, folder, tmp_path):
+        write_manifest(folder)
+        (tmp_path / "texts").write_text("Profit rose.\nSales fell.\n")
+        path = quantize_model(
+            str(folder),
+            texts=tmp_path / "texts",
+            output=folder / CALIBRATION_FILE,
+            cache=tmp_path,
+            threads=2,
+        )
+        assert CALIBRATION_FILE in verify_manifest(folder)
+        assert opened(read_model(folder, name="m"), precision="int8").precision == "int8"
+        path.write_bytes(b"damaged")
+        with pytest.raises(ModelError, match=r"int8\.safetensors: not the file"):
+            read_model(folder, name="m")
 
     def test_texts_that_cannot_be_read_are_named(self, tmp_path):
         for content, message in ((b"\n \n", "no text in it"), (b"caf\xe9\n", "not UTF-8 at byte")):

@@ -33,7 +33,10 @@ SentimentError
 ├── SettingsError                a setting is unknown or wrong          exit code 2
 ├── ModelError                   the model cannot be had or loaded      exit code 3
 ├── ListenError                  an address cannot be listened on       exit code 3
-└── DataError                    a data file cannot be used             exit code 4
+├── DataError                    a data file cannot be used             exit code 4
+├── StorageError                 the disk is full or cannot be written  exit code 5
+└── Interrupted                  a signal ended a training, which can be resumed: exit code
+                                 128 and the signal's number, 130 or 143
 
 A message never contains a client's text: messages reach logs and other people's screens.
 """
@@ -258,6 +261,18 @@ class ListenError(SentimentError):
 
 class DataError(SentimentError):
     """A data file cannot be read as labelled texts; the message names file and line."""
+
+
+class StorageError(SentimentError):
+    """What a training keeps cannot be written or read; the message names the file."""
+
+
+class Interrupted(SentimentError):
+    """A signal ended a training after its state was written; the message says how to go on."""
+
+    def __init__(self, message: str, *, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
 
 
 def first_line(error: BaseException) -> str:

@@ -79,6 +79,47 @@ def split_examples(examples: Sequence[Example], *, held_out: float = 0.1) -> Spl
     )
 
 
+def fold_examples(
+    examples: Sequence[Example], *, folds: int, held_out: float = 0.1, seen: Sequence[Example] = ()
+) -> Iterator[Split]:
+    """Yield `folds` splits; every cluster is in the test part of exactly one.
+
+    Validation gets about `held_out` of what is not tested. What `split_examples` always trains
+    on is tested by no fold, nor is what resembles an example of `seen`.
+    """
+    everything = [*examples, *seen]
+    keys = [masked_key(example.text) for example in everything]
+    clusters = cluster([frozenset(key.split()) for key in keys])
+    sources: dict[int, set[str]] = defaultdict(set)
+    for example, first in zip(everything, clusters, strict=True):
+        sources[first] |= example.sources
+    known = {first for first, names in sources.items() if len(names) > 1}
+    known |= set(clusters[len(examples) :])
+    for fold in range(folds):
+        parts: dict[Part, list[Example]] = {part: [] for part in Part}
+        for example, first in zip(examples, clusters, strict=False):
+            if first in known:
+                part = Part.TRAIN
+            elif int(_position(keys[first], salt="fold") * folds) == fold:
+                part = Part.TEST
+            elif _position(keys[first], salt=f"validation {fold}") < held_out:
+                part = Part.VALIDATION
+            else:
+                part = Part.TRAIN
+            parts[part].append(example)
+        yield Split(
+            train=tuple(parts[Part.TRAIN]),
+            validation=tuple(parts[Part.VALIDATION]),
+            test=tuple(parts[Part.TEST]),
+            held_out=held_out,
+        )
+
+
+def _position(key: str, *, salt: str) -> float:
+    digest = hashlib.sha256(f"{salt}:{key}".encode()).digest()
+    return int.from_bytes(digest[:8]) / 2**64
+
+
 def masked_key(text: str) -> str:
     """Return `text` as words without case or punctuation, every number as `0`."""
     return re.sub(r"\d+", "0", comparison_key(text))

@@ -96,6 +96,10 @@ class Flow(transformers.TrainerCallback):
         self._pace = pace
         self._steps_per_epoch = steps_per_epoch
 
+    def epoch(self, state: Any) -> int:
+        """Return the epoch that the next step belongs to, from 0."""
+        return int(state.global_step // self._steps_per_epoch)
+
     def at_evaluation(self, state: Any) -> bool:
         """Whether this step ends an epoch or the training, and is evaluated therefore."""
         ends_epoch = state.global_step % self._steps_per_epoch == 0

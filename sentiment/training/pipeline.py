@@ -126,7 +126,14 @@ def _record(
         },
         "versions": settings["versions"],
         "commit": settings["commit"],
-        "command": settings["command"],
+        "command": [_without_folders(argument) for argument in settings["command"]],
         "best": fitted.best,
         "epochs": fitted.epochs,
     }
+
+
+def _without_folders(argument: str) -> str:
+    """Return an argument whose path, if it is one, is the file's name: a model may be published."""
+    option, equals, value = argument.rpartition("=")
+    is_path = "/" in value and Path(value).parent.is_dir()
+    return f"{option}{equals}{Path(value).name}" if is_path else argument

@@ -102,15 +102,19 @@ class JsonLog(transformers.TrainerCallback):
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def rewind(self, step: int) -> None:
-        """Forget what a lost process logged after `step`, from which training goes on.
+    def rewind(self, step: int, *, evaluated_step: int) -> None:
+        """Forget what a lost process logged after what training goes on from.
+
+        Args:
+            step: of the checkpoint.
+            evaluated_step: of the last validation that it knows of.
 
         Raises:
             StorageError: the file cannot be written.
         """
         with storage_errors(self._path):
             lines = self._path.read_text().splitlines() if self._path.is_file() else []
-            kept = [line for line in lines if _step(line) <= step]
+            kept = [line for line in lines if _is_known(line, step, evaluated_step)]
             write_whole(self._path, "".join(f"{line}\n" for line in kept))
 
     def on_log(
@@ -127,12 +131,13 @@ class JsonLog(transformers.TrainerCallback):
             file.write(json.dumps(row) + "\n")
 
 
-def _step(line: str) -> float:
-    """Return a row's step; infinity for one that a lost process left half-written."""
+def _is_known(line: str, step: int, evaluated_step: int) -> bool:
+    """Whether a checkpoint knows of a row; not of one that a lost process left half-written."""
     try:
-        return float(json.loads(line)["step"])
+        row = json.loads(line)
+        return bool(row["step"] <= (evaluated_step if "validation_loss" in row else step))
     except (ValueError, KeyError, TypeError):
-        return math.inf
+        return False
 
 
 class TensorBoardLog(transformers.TrainerCallback):

@@ -118,7 +118,7 @@ class FineTuning(ResumableTrainer):
         Raises:
             _Stopped: no step is left.
         """
-        self._json_log.rewind(self.state.global_step)
+        self._json_log.rewind(self.state.global_step, evaluated_step=self.evaluated_step)
         if self.resumed is None:
             return
         self.restore_loss()
@@ -127,6 +127,10 @@ class FineTuning(ResumableTrainer):
             self.evaluate()  # which a signal had cut short
         if self.state.global_step >= self.state.max_steps or self._out_of_patience():
             raise _Stopped
+
+    def begin_epoch(self) -> None:
+        """Hide other tokens. A resumed loader, which skips batches, would not say it itself."""
+        self.train_dataset.set_epoch(self._flow.epoch(self.state))
 
     def close(self) -> None:
         """Take the bar away and write what the logs hold back."""
@@ -246,13 +250,16 @@ class FineTuning(ResumableTrainer):
 
 
 class _Begin(transformers.TrainerCallback):
-    """Lets the trainer take up a resumed run when every other callback has begun."""
+    """Tells the trainer of its own beginnings, when every other callback has begun."""
 
     def __init__(self, trainer: FineTuning) -> None:
         self._trainer = trainer
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         self._trainer.begin()
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        self._trainer.begin_epoch()
 
 
 def _validation_metrics(prediction: transformers.EvalPrediction) -> dict[str, float]:

@@ -360,3 +360,28 @@ def test_folds_that_are_finished_are_not_trained_again(forks, command, output):
     assert {each["fold"] for each in predictions} == {1, 2}
     for each in predictions:
         assert sum(each["probabilities"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_teacher_is_asked_once(forks, command, output, unbroken):
+    flags = [f"--teacher={unbroken[0]}", "--teacher-share=0.7"]
+    forks.start(command(output, *flags))
+    forks.signal_when(logged(output, 6))
+    done = forks.wait()
+    assert done.code == 143, done.stderr
+    assert "asking unbroken@" in done.stderr
+    resumed = forks.run(command(output, *flags, "--resume"))
+    assert resumed.code == 0, resumed.stderr
+    assert "asking" not in resumed.stderr
+    record = json.loads((output / "training.json").read_text())
+    assert record["teacher"].startswith("unbroken@")
+    first, other = (rows(each)[0]["loss"] for each in (output, unbroken[0]))
+    assert abs(first - other) > 0.01  # its targets are others
+
+
+def test_training_stops_when_macro_f1_has_not_risen_for_long_enough(forks, command, output):
+    done = forks.run(command(output, "--patience=2", "--tensorboard", learning_rate=0, epochs=30))
+    assert done.code == 0, done.stderr
+    record = json.loads((output / "training.json").read_text())
+    assert [entry["epoch"] for entry in record["epochs"]] == [1, 2, 3]
+    assert record["best"]["epoch"] == 1
+    assert list((run_folder(output) / "tensorboard").glob("events.*"))

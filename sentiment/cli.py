@@ -228,6 +228,9 @@ def train(
     folds: Annotated[
         int, typer.Option(min=0, help="Measure by so many folds instead of writing a model.")
     ] = 0,
+    golden: Annotated[
+        Path | None, typer.Option(help="CSV that the model must get right, for other domains.")
+    ] = None,
     bf16: Annotated[bool, typer.Option(help="Autocast to bfloat16.")] = False,
     fp16: Annotated[bool, typer.Option(help="Autocast to float16; needs a GPU.")] = False,
     seed: Annotated[int, typer.Option(help="Of weights, order and dropout.")] = 7,
@@ -263,6 +266,7 @@ def train(
         teacher=teacher,
         held_out=held_out,
         folds=folds,
+        golden=golden,
         recipe=Recipe(**_those_of(Recipe, options)),
         options=RunOptions(**_those_of(RunOptions, options)),
     )

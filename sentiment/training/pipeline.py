@@ -31,6 +31,7 @@ def train(
     teacher: str | None = None,
     held_out: float,
     folds: int = 0,
+    golden: Path | None = None,
     recipe: Recipe,
     options: RunOptions,
 ) -> dict[str, Any]:
@@ -41,6 +42,7 @@ def train(
         base_sha256: what its weights' digest must be.
         teacher: folder or Hub name of a model whose answers are learnt beside the labels.
         held_out: share of the texts for each of validation and test.
+        golden: sentences that promotion asks, where the bundled ones do not fit.
         folds: instead, train so many models and write the figures of what each had not seen.
 
     Returns:
@@ -90,7 +92,11 @@ def train(
         record = _record(dataset, split, fitted, settings)
         with storage_errors(options.output):
             promoted = promote(
-                _work_folder(fitted, record, folder), options.output, split=split, record=record
+                _work_folder(fitted, record, folder),
+                options.output,
+                split=split,
+                record=record,
+                golden=golden,
             )
             shutil.rmtree(folder / "checkpoints")
         return promoted

@@ -8,7 +8,9 @@ from typing import Any
 from sentiment.training.splits import Split
 
 
-def promote(work: Path, output: Path, *, split: Split, record: dict[str, Any]) -> dict[str, Any]:
+def promote(
+    work: Path, output: Path, *, split: Split, record: dict[str, Any], golden: Path | None = None
+) -> dict[str, Any]:
     """Move the model folder `work` to `output`, in whose place an older one may stand.
 
     Returns:

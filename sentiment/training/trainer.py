@@ -45,6 +45,7 @@ class FineTuning(ResumableTrainer):
     with sentences of articles and headlines, each stretch then trains on one source.
     """
 
+    optimizer: Any  # the base class has no types
     loss_is_scaled_for_ga = True  # `compute_loss` divides by the texts of the whole step
 
     def __init__(
@@ -149,8 +150,7 @@ class FineTuning(ResumableTrainer):
 
     def create_optimizer(self, model: Any = None) -> Any:
         """Return AdamW over groups by depth; the trainer knows one rate for all."""
-        found: Any = self.optimizer
-        if found is None:
+        if self.optimizer is None:
             groups = parameter_groups(
                 self.model,
                 learning_rate=self._recipe.learning_rate,
@@ -159,8 +159,8 @@ class FineTuning(ResumableTrainer):
                 decayed=self.get_decay_parameter_names(self.model),
             )
             kind, arguments = self.get_optimizer_cls_and_kwargs(self.args)
-            found = self.optimizer = kind(groups, **arguments)
-        return found
+            self.optimizer = kind(groups, **arguments)
+        return self.optimizer
 
     def compute_loss(
         self,

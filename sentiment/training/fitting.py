@@ -17,12 +17,10 @@ from sentiment.training.distillation import SoftTargetLoss, label_weights, taugh
 from sentiment.training.features import MaskedTexts, features
 from sentiment.training.flow import Signals
 from sentiment.training.recipe import Recipe
-from sentiment.training.runs import RunOptions
+from sentiment.training.runs import FINISHED, RunOptions
 from sentiment.training.splits import Split
 from sentiment.training.teachers import ask
 from sentiment.training.trainer import FineTuning
-
-FINISHED = "finished.json"
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,9 @@ IDENTITY = ("recipe", "base", "data", "split", "teacher")
 
 LIBRARIES = ("torch", "transformers", "tokenizers")
 
+FINISHED = "finished.json"
+"""Appears when the training has ended; its model then lies in the run folder or the output."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
@@ -118,10 +121,13 @@ def _refuse_to_lose(options: RunOptions) -> None:
     """Raise where going on would cost a finished model or an unfinished run."""
     if options.output.exists() and not options.output.is_dir():
         raise SettingsError(f"{options.output} is a file; --output names a folder")
-    if options.overwrite or options.resume:
+    if options.overwrite:
         return
-    if options.output.is_dir() and any(options.output.iterdir()):
+    own = (options.folder / FINISHED).is_file() or (options.output / "folds.json").is_file()
+    if options.output.is_dir() and any(options.output.iterdir()) and not (options.resume and own):
         raise SettingsError(f"{options.output} is not empty; --overwrite replaces it when done")
+    if options.resume:
+        return
     for checkpoints in (options.folder / "checkpoints", *options.folder.glob("*/checkpoints")):
         if Checkpoints(checkpoints).exist():
             raise SettingsError(

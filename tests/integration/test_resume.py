@@ -325,6 +325,9 @@ def test_an_old_model_is_replaced_only_when_the_new_one_is_done(forks, command, 
     forks.signal_when(logged(output, 6))
     assert forks.wait().code == 143
     assert (output / "mine").exists()
+    refused = forks.run(command(output, "--resume", "--seed=8"))
+    assert refused.code == 2
+    assert "is not empty; --overwrite replaces it when done" in refused.stderr
     done = forks.run(command(output, "--overwrite", "--resume", "--seed=8"))
     assert done.code == 0, done.stderr
     assert not (output / "mine").exists()

@@ -1,25 +1,36 @@
 """The command line: `python -m sentiment serve | prepare | quantize | train | evaluate`.
 
 Every failure that has a name ends in one line on standard error and an exit code:
-1 a figure misses what `evaluate` was asked for, 2 settings or usage, 3 model or port, 4 data.
+1 a figure misses what `evaluate` was asked for, 2 settings or usage, 3 model or port, 4 data,
+5 disk; a signal that ends a training its own, such as 143.
 """
 
 import json
 import logging
 import sys
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.exceptions import TyperException
 
-from sentiment.errors import DataError, ListenError, ModelError, SentimentError, SettingsError
+from sentiment.errors import (
+    DataError,
+    Interrupted,
+    ListenError,
+    ModelError,
+    SentimentError,
+    SettingsError,
+    StorageError,
+)
 
 EXIT_CODES: dict[type[SentimentError], int] = {
     SettingsError: 2,
     ModelError: 3,
     ListenError: 3,
     DataError: 4,
+    StorageError: 5,
 }
 
 app = typer.Typer(
@@ -54,6 +65,8 @@ def main() -> None:
     """Run the command line; the one place where an error becomes an exit code."""
     try:
         sys.exit(app(standalone_mode=False))
+    except Interrupted as error:
+        _end(str(error), 128 + error.signal_number)
     except SentimentError as error:
         _end(str(error), EXIT_CODES.get(type(error), 1))
     except TyperException as error:
@@ -173,18 +186,42 @@ def quantize(
 @app.command()
 def train(
     data: DataFiles,
-    base: Annotated[Path, typer.Option(help="Folder of the model to start from.")],
+    base: Annotated[str, typer.Option(help="Model to start from: folder, or Hub name@revision.")],
     output: Annotated[Path, typer.Option(help="Folder to write the model to.")],
     base_sha256: Annotated[
         str | None, typer.Option(help="Refuse a base whose weights have another digest.")
     ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Model whose answers are learnt beside the labels.")
+    ] = None,
+    teacher_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Weight of the teacher against a label.")
+    ] = 0.5,
     epochs: Annotated[float, typer.Option(min=0.01, help="Passes over the data.")] = 3,
+    patience: Annotated[
+        int, typer.Option(min=0, help="Stop after so many epochs without a better macro-F1.")
+    ] = 0,
     learning_rate: Annotated[float, typer.Option(min=0, help="AdamW's, at its peak.")] = 2e-5,
-    batch_texts: Annotated[int, typer.Option(min=1, help="Texts in one step.")] = 16,
+    adam_epsilon: Annotated[float, typer.Option(min=0, help="AdamW's.")] = 1e-8,
+    weight_decay: Annotated[float, typer.Option(min=0, help="AdamW's.")] = 0.01,
+    clip_norm: Annotated[float, typer.Option(min=0, help="Largest norm of a gradient.")] = 1.0,
+    batch_texts: Annotated[int, typer.Option(min=1, help="Texts in one batch.")] = 16,
+    accumulation: Annotated[int, typer.Option(min=1, help="Batches summed into one step.")] = 1,
     warmup_share: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the steps until the peak rate.")
     ] = 0.1,
-    weight_decay: Annotated[float, typer.Option(min=0, help="AdamW's.")] = 0.01,
+    layer_decay: Annotated[
+        float, typer.Option(min=0, max=1, help="Rate of a layer over that of the one above.")
+    ] = 1.0,
+    unfreeze_every: Annotated[
+        float, typer.Option(min=0, help="Epochs until one more layer is trained; 0: all at once.")
+    ] = 0.0,
+    average_decay: Annotated[
+        float, typer.Option(min=0, max=1, help="Of the moving average of the weights; 0: none.")
+    ] = 0.0,
+    class_weights: Annotated[
+        str, typer.Option(help="balanced: rare labels weigh more; none.")
+    ] = "none",
     label_smoothing: Annotated[
         float, typer.Option(min=0, max=1, help="For annotators' labels; not for a teacher's.")
     ] = 0.0,
@@ -196,54 +233,62 @@ def train(
     ] = 0.0,
     max_tokens: Annotated[int, typer.Option(min=8, max=512, help="Cut longer texts.")] = 128,
     held_out: HeldOut = 0.1,
-    bf16: Annotated[bool, typer.Option(help="Autocast to bfloat16.")] = False,
+    folds: Annotated[
+        int, typer.Option(min=0, help="Measure by so many folds instead of writing a model.")
+    ] = 0,
     golden: Annotated[
-        Path | None,
-        typer.Option(
-            help="CSV of text,label with sentences that the model must get right, for another "
-            "domain or language than English financial news."
-        ),
+        Path | None, typer.Option(help="CSV that the model must get right, for other domains.")
     ] = None,
+    bf16: Annotated[bool, typer.Option(help="Autocast to bfloat16.")] = False,
+    fp16: Annotated[bool, typer.Option(help="Autocast to float16; needs a GPU.")] = False,
     seed: Annotated[int, typer.Option(help="Of weights, order and dropout.")] = 7,
+    threads: Annotated[int, typer.Option(min=0, help="Of torch; 0: as it chooses.")] = 0,
+    resume: Annotated[bool, typer.Option(help="Go on where the same training stopped.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option(help="Replace the output when done, and an unfinished training.")
+    ] = False,
+    checkpoint_steps: Annotated[
+        int, typer.Option(min=0, help="Steps between checkpoints; 0: at 2 % of the time.")
+    ] = 0,
+    log_steps: Annotated[int, typer.Option(min=1, help="Steps between rows of the log.")] = 10,
+    tensorboard: Annotated[
+        bool | None, typer.Option(help="Write its log; else wherever it is installed.")
+    ] = None,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
     seen: SeenFiles = None,
 ) -> None:
-    """Fine-tune a model on labelled texts and evaluate it on held-out ones."""
+    """Fine-tune a model on labelled texts and evaluate it on held-out ones.
+
+    Checkpoints and logs are in OUTPUT.run; the same command with --resume continues.
+    """
+    options = locals()
     _log_to_terminal()
     _need_training_libraries()
-    from sentiment.training.golden import read_golden
-    from sentiment.training.promotion import promote
+    from sentiment.training.pipeline import train as train_model
     from sentiment.training.readers import Columns
-    from sentiment.training.replacement import check_replaceable
-    from sentiment.training.splits import read_split
-    from sentiment.training.trainer import Recipe, weights_sha256
-    from sentiment.training.trainer import train as train_model
+    from sentiment.training.recipe import Recipe
+    from sentiment.training.runs import RunOptions
 
-    check_replaceable(output)
-    if base_sha256 and (found := weights_sha256(base)) != base_sha256:
-        raise ModelError(f"{base}: the weights have SHA-256 {found}, not {base_sha256}")
-    recipe = Recipe(
-        epochs=epochs,
-        learning_rate=learning_rate,
-        batch_texts=batch_texts,
-        warmup_share=warmup_share,
-        weight_decay=weight_decay,
-        label_smoothing=label_smoothing,
-        temperature=temperature,
-        masked_share=masked_share,
-        max_tokens=max_tokens,
-        bf16=bf16,
-        seed=seed,
+    made = train_model(
+        data,
+        columns=Columns(text=text_column, label=label_column),
+        seen=seen or (),
+        base=base,
+        base_sha256=base_sha256,
+        teacher=teacher,
+        held_out=held_out,
+        folds=folds,
+        golden=golden,
+        recipe=Recipe(**_those_of(Recipe, options)),
+        options=RunOptions(**_those_of(RunOptions, options)),
     )
-    columns = Columns(text=text_column, label=label_column)
-    dataset, split = read_split(data, held_out=held_out, columns=columns, seen=seen or ())
-    split.check_trainable()
-    read_golden(golden, trained_on=split.train)  # what is wrong there is told before hours of work
-    work = output.with_name(f"{output.name}.work")
-    record = train_model(base=base, dataset=dataset, split=split, recipe=recipe, output=work)
-    evaluation = promote(work, output, split=split, record=record, golden=golden)
-    print(json.dumps(evaluation, indent=2))
+    print(json.dumps(made, indent=2))
+
+
+def _those_of(kind: type, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that are fields of the dataclass `kind`, every one of them."""
+    return {field.name: options[field.name] for field in fields(kind)}
 
 
 @app.command()

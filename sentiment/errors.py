@@ -34,6 +34,9 @@ SentimentError
 ├── ModelError                   the model cannot be had or loaded      exit code 3
 ├── ListenError                  an address cannot be listened on       exit code 3
 ├── DataError                    a data file cannot be used             exit code 4
+├── StorageError                 the disk is full or cannot be written  exit code 5
+├── Interrupted                  a signal ended a training, which can be resumed: exit code
+                                 128 and the signal's number, 130 or 143
 └── ThresholdMissed              a model falls short of what was asked  exit code 1
 
 A message never contains a client's text: messages reach logs and other people's screens.
@@ -263,6 +266,18 @@ class DataError(SentimentError):
 
 class ThresholdMissed(SentimentError):
     """An evaluated model falls short of `--fail-below` or `--fail-above`."""
+
+
+class StorageError(SentimentError):
+    """What a training keeps cannot be written or read; the message names the file."""
+
+
+class Interrupted(SentimentError):
+    """A signal ended a training after its state was written; the message says how to go on."""
+
+    def __init__(self, message: str, *, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
 
 
 def first_line(error: BaseException) -> str:

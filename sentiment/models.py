@@ -95,6 +95,18 @@ class ModelFiles:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class BaseFiles:
+    """A model on disk that training starts from; it need not be a classifier."""
+
+    name: str
+    """As `ModelFiles.name`."""
+    revision: str
+    """As `ModelFiles.revision`."""
+    folder: Path
+    weights_sha256: str
+
+
 def resolve_model(model: str) -> ModelFiles:
     """Find the model that the setting names, fetching it from the Hub where need be.
 
@@ -109,6 +121,34 @@ def resolve_model(model: str) -> ModelFiles:
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         # Unreadable folders, unknown home directories, numbers that are none: many types.
         raise ModelError(f"{model}: {first_line(error)}") from error
+
+
+def resolve_base(base: str) -> BaseFiles:
+    """Find a model to train: a folder, `compact`, or a Hub name, fetched where need be.
+
+    Raises:
+        ModelError: it cannot be had, has no weights, or its configuration names code.
+    """
+    folder, revision = Path(base).expanduser(), None
+    if base == "compact":
+        folder, name = COMPACT_FOLDER, base
+    elif base and folder.is_dir():
+        name = folder.resolve().name
+    elif (match := HUB_NAME.fullmatch(base)) and not base.startswith("."):
+        found = hub.fetch(match["name"], revision=match["revision"])
+        folder, name, revision = found.folder, match["name"], found.commit
+    else:
+        raise ModelError(
+            f"{base!r} is neither a folder nor a Hub name such as bert-base-uncased or "
+            "bert-base-uncased@main"
+        )
+    try:
+        _read_config(folder / "config.json")
+        _refuse_code(read_tokenizer_config(folder), folder / "tokenizer_config.json")
+        digest = file_sha256(find_weights(folder))
+    except (OSError, TypeError, ValueError) as error:
+        raise ModelError(f"{base}: {first_line(error)}") from error
+    return BaseFiles(name, revision or digest[:12], folder, digest)
 
 
 def _resolve(model: str) -> ModelFiles:

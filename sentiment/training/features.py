@@ -34,22 +34,38 @@ def features(
 
 
 class MaskedTexts(torch.utils.data.Dataset[Feature]):
-    """Features with a random share of their tokens hidden; first and last stay."""
+    """Features with a random share of their tokens hidden; first and last stay.
 
-    def __init__(self, features: list[Feature], *, mask_id: int, share: float) -> None:
+    Which ones follows from seed, epoch and index alone, so that a resumed training hides what
+    an unbroken one would, however far ahead batches are prepared.
+    """
+
+    def __init__(self, features: list[Feature], *, mask_id: int, share: float, seed: int) -> None:
         self._features = features
         self._mask_id = mask_id
         self._share = share
+        self._seed = seed
+        self._epoch = 0
 
     def __len__(self) -> int:
         return len(self._features)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each text."""
+        return [feature["length"] for feature in self._features]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Hide other tokens; the trainer calls this before each epoch."""
+        self._epoch = epoch
 
     def __getitem__(self, index: int) -> Feature:
         feature = self._features[index]
         if not self._share:
             return feature
+        rng = np.random.default_rng((self._seed, self._epoch, index))
         ids = np.array(feature["input_ids"])
-        hidden = np.random.random(len(ids)) < self._share  # seeded by `transformers.set_seed`
+        hidden = rng.random(len(ids)) < self._share
         hidden[[0, -1]] = False
         ids[hidden] = self._mask_id
         return {**feature, "input_ids": ids.tolist()}

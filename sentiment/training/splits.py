@@ -111,9 +111,20 @@ def read_split(
         DataError: as `read_examples`.
     """
     dataset = read_examples(paths, columns=columns)
-    either = replace(columns or Columns(), or_usual=True)
-    known = read_examples(seen, columns=either).examples if seen else ()
+    known = read_seen(seen, columns=columns)
     return dataset, split_examples(dataset.examples, held_out=held_out, seen=known)
+
+
+def read_seen(paths: Sequence[Path], *, columns: Columns | None = None) -> tuple[Example, ...]:
+    """Read what a base or a teacher has seen; without a named column by the usual names.
+
+    Raises:
+        DataError: as `read_examples`.
+    """
+    if not paths:
+        return ()
+    either = replace(columns or Columns(), or_usual=True)
+    return read_examples(paths, columns=either).examples
 
 
 def split_examples(

@@ -1,16 +1,15 @@
-"""Fine-tuning: a base encoder and labelled texts become a model folder that the server loads.
+"""The trainer: `transformers.Trainer` with our batches, loss, optimiser groups and choice of epoch.
 
-Built on `transformers.Trainer`. What is ours is the target (a distribution, so annotators'
-labels and a teacher's probabilities train side by side), the split, and the folder written:
-fp16 safetensors, a clean tokenizer, and `training.json`, which says how it came about.
+What is ours: the target (a distribution, so annotators' labels and a teacher's probabilities
+train side by side), batches of similar length, rates by depth, the moving average.
+
+The best epoch is the one with the highest macro-F1 on the validation part; among equals the one
+with the lowest validation loss. Its model lies in the run folder as soon as it is the best.
 """
 
-import json
-import logging
-import sys
+import math
 import tempfile
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,162 +17,249 @@ import numpy as np
 import torch
 import transformers
 from sklearn.metrics import accuracy_score, f1_score
-from tokenizers import Tokenizer
 
-from sentiment.errors import DataError, ModelError, first_line
-from sentiment.models import file_sha256, find_weights
+from sentiment.errors import Interrupted, ModelError
+from sentiment.models import BaseFiles
 from sentiment.predictions import LABELS
-from sentiment.tokenization import load_tokenizer, read_tokenizer_config
-from sentiment.training.datasets import Dataset
-from sentiment.training.features import Collator, LengthBuckets, MaskedTexts, features
-from sentiment.training.splits import Split
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """How to train. The defaults are BERT's classic fine-tuning recipe."""
-
-    epochs: float = 3
-    learning_rate: float = 2e-5
-    batch_texts: int = 16
-    warmup_share: float = 0.1
-    """Share of the steps in which the learning rate rises to its peak, before it falls
-    linearly to zero."""
-    weight_decay: float = 0.01
-    label_smoothing: float = 0.0
-    """Share of an annotator's label that is spread over all labels. A teacher's
-    probabilities are used as they are."""
-    temperature: float = 1.0
-    """At which a target and the model's answer are compared. A confident teacher says little
-    at 1; at 3 the ratio of its small probabilities counts as well."""
-    masked_share: float = 0.0
-    """Share of the tokens that training hides behind `[MASK]`, anew each time a text is seen;
-    meant against overfitting."""
-    max_tokens: int = 128
-    """Longer texts are cut for training only. One sentence of PhraseBank is longer."""
-    bf16: bool = False
-    """Autocast to bfloat16, for processors that have it."""
-    seed: int = 7
+from sentiment.training.bases import write_model
+from sentiment.training.checkpoints import Checkpoints, appearing, storage_errors
+from sentiment.training.distillation import SoftTargetLoss
+from sentiment.training.features import Collator, LengthBuckets, MaskedTexts
+from sentiment.training.flow import Flow, Pace, Signals
+from sentiment.training.layers import GradualUnfreezing, parameter_groups
+from sentiment.training.progress import EpochLines, JsonLog, TensorBoardLog, tensorboard_wanted
+from sentiment.training.recipe import Recipe
+from sentiment.training.resumable import ResumableTrainer
+from sentiment.training.runs import RunOptions
 
 
-def train(
-    *, base: Path, dataset: Dataset, split: Split, recipe: Recipe, output: Path
-) -> dict[str, Any]:
-    """Fine-tune the encoder in folder `base` and write the model to folder `output`.
+class _Stopped(Exception):
+    """A resumed training finds that it had ended."""
 
-    Returns:
-        What `training.json` holds: recipe, data digests, versions, a row of figures per epoch.
 
-    Raises:
-        ModelError: `base` holds no model that can be fine-tuned.
-        DataError: nothing to train on.
+class FineTuning(ResumableTrainer):
+    """Trains by a recipe and keeps the model of the best epoch.
+
+    Texts come in `LengthBuckets`. The trainer's own `group_by_length` lays fifty batches out from
+    the longest to the shortest, again and again: where length goes with the source of a text, as
+    with sentences of articles and headlines, each stretch then trains on one source.
     """
-    if not (split.train and split.validation and split.test):
-        raise DataError("too few texts: the training, validation or test part is empty")
-    transformers.logging.set_verbosity_error()  # a new classifier is no news here
-    transformers.logging.disable_progress_bar()
-    transformers.set_seed(recipe.seed)
-    tokenizer = _load_tokenizer(base, recipe.max_tokens)
-    model = _load_classifier(base)
-    trainer = _Trainer(
-        model=model,
-        args=_arguments(recipe, steps_per_epoch=len(split.train) / recipe.batch_texts),
-        train_dataset=MaskedTexts(
-            features(split.train, tokenizer, recipe.label_smoothing),
-            mask_id=_mask_id(tokenizer, base) if recipe.masked_share else 0,
-            share=recipe.masked_share,
-        ),
-        eval_dataset=features(split.validation, tokenizer),
-        data_collator=Collator(pad_id=model.config.pad_token_id or 0),
-        compute_loss_func=_Distillation(recipe.temperature),
-        compute_metrics=_validation_metrics,
-        callbacks=[_EpochLine()],
-    )
-    trainer.remove_callback(transformers.PrinterCallback)
-    trainer.train()
-    if not all(torch.isfinite(tensor).all() for tensor in model.state_dict().values()):
-        raise ModelError("the training diverged: try a lower learning rate; nothing was written")
-    record = {
-        "base": {"name": base.name, "weights_sha256": weights_sha256(base)},
-        "recipe": asdict(recipe),
-        "data": {
-            "files_sha256": dataset.sha256,
-            "rows": dataset.rows,
-            "duplicates_merged": dataset.duplicates,
-            "label_conflicts": dataset.conflicts,
-            "reserved_left_out": dataset.reserved,
-            "held_out": split.held_out,
-            "train": len(split.train),
-            "validation": len(split.validation),
-            "test": len(split.test),
-        },
-        "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers")},
-        "epochs": [entry for entry in trainer.state.log_history if "eval_loss" in entry],
-    }
-    _write_model(model, base, output, record)
-    return record
 
+    optimizer: Any  # the base class has no types
+    loss_is_scaled_for_ga = True  # `compute_loss` divides by the texts of the whole step
 
-def weights_sha256(folder: Path) -> str:
-    """Return the SHA-256 of a model folder's weights file.
-
-    Raises:
-        ModelError: the folder has no weights.
-    """
-    return file_sha256(find_weights(folder))
-
-
-def _load_classifier(base: Path) -> Any:
-    try:
-        return transformers.AutoModelForSequenceClassification.from_pretrained(
-            base,
-            num_labels=len(LABELS),
-            id2label=dict(enumerate(LABELS)),
-            label2id={label: index for index, label in enumerate(LABELS)},
-            dtype=torch.float32,
-            local_files_only=True,
-            trust_remote_code=False,
+    def __init__(
+        self,
+        *,
+        model: Any,
+        base: BaseFiles,
+        recipe: Recipe,
+        loss: SoftTargetLoss,
+        texts: MaskedTexts,
+        held_out: list[dict[str, Any]],
+        folder: Path,
+        signals: Signals,
+        options: RunOptions,
+    ) -> None:
+        batches = math.ceil(len(texts) / recipe.batch_texts)
+        steps_per_epoch = math.ceil(batches / recipe.accumulation)
+        self._base = base
+        self._recipe = recipe
+        self._loss = loss
+        self._folder = folder
+        self._signals = signals
+        pace = Pace(options.checkpoint_steps)
+        self._flow = Flow(signals, pace, steps_per_epoch=steps_per_epoch)
+        self._lines = EpochLines()
+        self._json_log = JsonLog(folder / "log.jsonl")
+        super().__init__(
+            checkpoints=Checkpoints(folder / "checkpoints"),
+            pace=pace,
+            average_decay=recipe.average_decay,
+            model=model,
+            args=_arguments(recipe, steps_per_epoch=steps_per_epoch, log_steps=options.log_steps),
+            train_dataset=texts,
+            eval_dataset=held_out,
+            data_collator=Collator(pad_id=model.config.pad_token_id or 0),
+            compute_metrics=_validation_metrics,
+            callbacks=[self._json_log, self._lines],
         )
-    except Exception as error:  # a damaged file fails in as many ways as there are formats
-        raise ModelError(f"{base}: cannot be fine-tuned: {first_line(error)}") from error
+        self.model_accepts_loss_kwargs = True  # has the trainer count a step's targets
+        self.remove_callback(transformers.PrinterCallback)
+        if recipe.unfreeze_every:
+            every_steps = recipe.unfreeze_every * steps_per_epoch
+            self.add_callback(GradualUnfreezing(self.model, every_steps=every_steps))
+        self._tensorboard = None
+        if tensorboard_wanted(options.tensorboard):
+            self._tensorboard = TensorBoardLog(folder / "tensorboard")
+            self.add_callback(self._tensorboard)
+        self.add_callback(self._flow)
+        self.add_callback(_Begin(self))
 
+    # The run
 
-def _load_tokenizer(base: Path, max_tokens: int) -> Tokenizer:
-    tokenizer = load_tokenizer(base)
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(max_tokens)
-    return tokenizer
+    def run(self) -> None:
+        """Train to the end, from the last whole checkpoint if there is one.
 
+        Raises:
+            Interrupted: by a signal, after its checkpoint was written.
+            ModelError: the loss is not finite any more.
+            StorageError: the disk is full or cannot be written.
+        """
+        try:
+            self.train_or_resume()
+        except _Stopped:
+            return
+        if self.evaluated_step != self.state.global_step:
+            self._signals.raise_if_received(self.state.global_step, self.state.max_steps)
 
-def _mask_id(tokenizer: Tokenizer, base: Path) -> int:
-    mask_id = tokenizer.token_to_id("[MASK]")
-    if mask_id is None:
-        raise ModelError(f"{base}: the tokenizer has no [MASK], so no token can be hidden")
-    return mask_id
+    def begin(self) -> None:
+        """Take up what lies between steps; called when the trainer has restored the rest.
 
+        Raises:
+            _Stopped: no step is left.
+        """
+        self._json_log.rewind(self.state.global_step, evaluated_step=self.evaluated_step)
+        if self.resumed is None:
+            return
+        self.restore_loss()
+        at_evaluation = self._flow.at_evaluation(self.state)
+        if at_evaluation and self.evaluated_step != self.state.global_step:
+            self.evaluate()  # which a signal had cut short
+        if self.state.global_step >= self.state.max_steps or self._out_of_patience():
+            raise _Stopped
 
-@dataclass(frozen=True, slots=True)
-class _Distillation:
-    """Divergence of the answer from the target, both at a temperature T, times T squared.
+    def begin_epoch(self) -> None:
+        """Hide other tokens. A resumed loader, which skips batches, would not say it itself."""
+        self.train_dataset.set_epoch(self._flow.epoch(self.state))
 
-    Hinton, Vinyals and Dean 2015, "Distilling the knowledge in a neural network"; the factor
-    keeps the gradient's size. At T = 1 its gradient is that of cross-entropy.
-    """
+    def close(self) -> None:
+        """Take the bar away and write what the logs hold back."""
+        self._lines.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
 
-    temperature: float
+    # A step
 
-    def __call__(
-        self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None
-    ) -> torch.Tensor:
-        answer = (outputs["logits"].float() / self.temperature).log_softmax(-1)
-        # A certain label has infinite logits; 1e-6 is finer than any teacher's float32.
-        target = (labels.clamp_min(1e-6).log() / self.temperature).log_softmax(-1)
-        divergence = torch.nn.functional.kl_div(
-            answer, target, log_target=True, reduction="batchmean"
+    def _get_train_sampler(self, train_dataset: Any = None) -> LengthBuckets:
+        return LengthBuckets(
+            self.train_dataset.lengths,
+            batch_texts=self._recipe.batch_texts,
+            seed=self._recipe.seed,
         )
-        return divergence * self.temperature**2
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """Return AdamW over groups by depth; the trainer knows one rate for all."""
+        if self.optimizer is None:
+            groups = parameter_groups(
+                self.model,
+                learning_rate=self._recipe.learning_rate,
+                layer_decay=self._recipe.layer_decay,
+                weight_decay=self._recipe.weight_decay,
+                decayed=self.get_decay_parameter_names(self.model),
+            )
+            kind, arguments = self.get_optimizer_cls_and_kwargs(self.args)
+            self.optimizer = kind(groups, **arguments)
+        return self.optimizer
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Compare the answers with the targets; in training by the recipe's class weights."""
+        targets = inputs["labels"]
+        outputs = model(**{name: each for name, each in inputs.items() if name != "labels"})
+        # The trainer counts every number of every target of the step.
+        texts = len(targets) if num_items_in_batch is None else num_items_in_batch / len(LABELS)
+        loss = self._loss(outputs.logits, targets, texts=texts, weighted=model.training)
+        return (loss, outputs) if return_outputs else loss
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Compute the gradient of one batch.
+
+        Raises:
+            ModelError: the loss is not finite. The weights are as before the step.
+        """
+        loss: torch.Tensor = super().training_step(*args, **kwargs)
+        if not math.isfinite(loss.item()):
+            raise self._diverged()
+        return loss
+
+    def _diverged(self) -> ModelError:
+        kept = "nothing was written"
+        if self.best is not None:
+            model = self.checkpoints.model(self.best)
+            kept = f"the model of epoch {self.best['epoch']:.0f}, the best so far, is {model}"
+        return ModelError(
+            f"the loss is not finite at step {self.state.global_step + 1} of "
+            f"{self.state.max_steps}: try a lower learning rate; {kept}"
+        )
+
+    # An epoch
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Evaluate what would be written, and write it if it is the best.
+
+        Raises:
+            Interrupted: a signal came; the checkpoint says that the evaluation is missing.
+            ModelError: the loss is not finite.
+        """
+        average = self.average.in_place() if self.average is not None else nullcontext()
+        try:
+            # A generator less random numbers are drawn from: a resumed run may evaluate twice.
+            with torch.random.fork_rng(), average:
+                metrics: dict[str, float] = super().evaluate(*args, **kwargs)
+                if not math.isfinite(metrics["eval_loss"]):
+                    raise self._diverged()
+                self._judge(metrics)
+        except Interrupted:
+            self._save_checkpoint(self.model, None)
+            raise
+        self.evaluated_step = self.state.global_step
+        if self._out_of_patience():
+            self.control.should_training_stop = True
+        return metrics
+
+    def _judge(self, metrics: dict[str, float]) -> None:
+        rank = (metrics["eval_macro_f1"], -metrics["eval_loss"])
+        if self.best is not None and rank <= (self.best["macro_f1"], -self.best["loss"]):
+            return
+        name = f"best-{self.state.global_step:08}"
+        with storage_errors(self._folder), appearing(self.checkpoints.folder / name) as folder:
+            write_model(self.model, self._base, folder)
+        self.best = {
+            "model": name,
+            "epoch": self.state.epoch,
+            "step": self.state.global_step,
+            "macro_f1": metrics["eval_macro_f1"],
+            "loss": metrics["eval_loss"],
+        }
+
+    def _out_of_patience(self) -> bool:
+        if not self._recipe.patience or self.best is None:
+            return False
+        later = [
+            entry
+            for entry in self.state.log_history
+            if "eval_loss" in entry and entry["step"] > self.best["step"]
+        ]
+        return len(later) >= self._recipe.patience
+
+
+class _Begin(transformers.TrainerCallback):
+    """Tells the trainer of its own beginnings, when every other callback has begun."""
+
+    def __init__(self, trainer: FineTuning) -> None:
+        self._trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        self._trainer.begin()
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        self._trainer.begin_epoch()
 
 
 def _validation_metrics(prediction: transformers.EvalPrediction) -> dict[str, float]:
@@ -185,78 +271,33 @@ def _validation_metrics(prediction: transformers.EvalPrediction) -> dict[str, fl
     }
 
 
-def _arguments(recipe: Recipe, *, steps_per_epoch: float) -> transformers.TrainingArguments:
+def _arguments(
+    recipe: Recipe, *, steps_per_epoch: int, log_steps: int
+) -> transformers.TrainingArguments:
     return transformers.TrainingArguments(
-        # The trainer makes this folder at once; ours appears when there is a model for it.
+        # The trainer makes this folder at once, and writes nothing to it.
         output_dir=tempfile.gettempdir(),
         num_train_epochs=recipe.epochs,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type="linear",
         warmup_steps=int(recipe.warmup_share * recipe.epochs * steps_per_epoch),
         weight_decay=recipe.weight_decay,
+        adam_epsilon=recipe.adam_epsilon,
+        max_grad_norm=recipe.clip_norm,
         per_device_train_batch_size=recipe.batch_texts,
         per_device_eval_batch_size=64,
-        max_grad_norm=1.0,
+        gradient_accumulation_steps=recipe.accumulation,
         bf16=recipe.bf16,
+        fp16=recipe.fp16,
         use_cpu=not torch.cuda.is_available(),
         seed=recipe.seed,
         eval_strategy="epoch",
         save_strategy="no",
-        logging_strategy="epoch",
+        logging_strategy="steps",
+        logging_steps=log_steps,
+        logging_nan_inf_filter=False,  # which would hide them
         report_to="none",
-        disable_tqdm=not sys.stderr.isatty(),
+        disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
-
-
-class _Trainer(transformers.Trainer):
-    """`transformers.Trainer` with batches of similar length in random order.
-
-    Its own `group_by_length` lays fifty batches out from the longest to the shortest, again
-    and again. Where length goes with the source of a text, as with sentences of articles
-    and headlines, each stretch then trains on one source.
-    """
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> "LengthBuckets":
-        return LengthBuckets(
-            [feature["length"] for feature in train_dataset],
-            batch_texts=self.args.per_device_train_batch_size,
-            seed=self.args.seed,
-        )
-
-
-class _EpochLine(transformers.TrainerCallback):
-    """One log line an epoch."""
-
-    def on_evaluate(
-        self, args: Any, state: Any, control: Any, metrics: dict[str, float], **rest: Any
-    ) -> None:
-        log.info(
-            "epoch %.0f of %.0f: validation loss %.4f, accuracy %.4f, macro-F1 %.4f",
-            state.epoch,
-            args.num_train_epochs,
-            metrics["eval_loss"],
-            metrics["eval_accuracy"],
-            metrics["eval_macro_f1"],
-        )
-
-
-def _write_model(model: Any, base: Path, output: Path, record: dict[str, Any]) -> None:
-    """Write a folder in the Hub's form: config, fp16 safetensors, tokenizer, record."""
-    output.mkdir(parents=True, exist_ok=True)
-    model.half().save_pretrained(output)
-    tokenizer = load_tokenizer(base)
-    # The base's file may pad every text to a fixed width; that is for its caller to decide.
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    tokenizer.save(str(output / "tokenizer.json"), pretty=False)
-    # Where the base was trained is nobody's business; how it reads is.
-    config = {
-        key: value
-        for key, value in read_tokenizer_config(base).items()
-        if key != "name_or_path" and not key.endswith("_file")
-    }
-    (output / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
-    text = json.dumps(record, indent=2, allow_nan=False)
-    (output / "training.json").write_text(text + "\n")

@@ -1,0 +1,166 @@
+"""The `train` command: labelled files become a model folder, or the figures of k folds.
+
+The parts know each other only here: data, base, teacher, run folder, training, promotion.
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sentiment.errors import ModelError
+from sentiment.models import file_sha256, resolve_base, resolve_model
+from sentiment.training.bases import write_json
+from sentiment.training.checkpoints import MANIFEST, storage_errors
+from sentiment.training.datasets import Columns, Dataset, read_examples
+from sentiment.training.fitting import Fitted, fit, is_finished
+from sentiment.training.folds import cross_validate
+from sentiment.training.golden import read_golden
+from sentiment.training.promotion import EVALUATION_FILE, promote
+from sentiment.training.recipe import Recipe
+from sentiment.training.replacement import check_replaceable
+from sentiment.training.runs import RunOptions, opened_run, run_settings
+from sentiment.training.splits import Split, read_seen, split_examples
+
+log = logging.getLogger(__name__)
+
+
+def train(
+    data: Sequence[Path],
+    *,
+    columns: Columns | None = None,
+    seen: Sequence[Path] = (),
+    base: str,
+    base_sha256: str | None = None,
+    teacher: str | None = None,
+    held_out: float,
+    folds: int = 0,
+    golden: Path | None = None,
+    recipe: Recipe,
+    options: RunOptions,
+) -> dict[str, Any]:
+    """Train by `recipe` and write the model to `options.output`.
+
+    Args:
+        data: labelled files.
+        columns: of those that are tables.
+        seen: labelled files that base or teacher know: what resembles them is never evaluated.
+        base: folder or Hub name of the model to start from.
+        base_sha256: what its weights' digest must be.
+        teacher: folder or Hub name of a model whose answers are learnt beside the labels.
+        held_out: share of the texts for each of validation and test.
+        golden: sentences that promotion asks, where the bundled ones do not fit.
+        folds: instead, train so many models and write the figures of what each had not seen.
+
+    Returns:
+        What promotion says of the model; with `folds` the pooled figures.
+
+    Raises:
+        ModelError: base or teacher cannot be had or used, or the loss is not finite any more.
+        DataError: nothing to train on, or to measure with.
+        SettingsError: the output or another run is in the way.
+        StorageError: the disk is full or cannot be written.
+        Interrupted: by a signal; the run can be resumed.
+    """
+    start = resolve_base(base)
+    if base_sha256 and start.weights_sha256 != base_sha256:
+        raise ModelError(
+            f"{base}: the weights have SHA-256 {start.weights_sha256}, not {base_sha256}"
+        )
+    master = resolve_model(teacher) if teacher else None
+    dataset = read_examples(data, columns=columns)
+    known = read_seen(seen, columns=columns)
+    split = split_examples(dataset.examples, held_out=held_out, seen=known)
+    split.check_trainable()
+    if not folds:  # what promotion would refuse is told before hours of work
+        check_replaceable(options.output)
+        read_golden(golden, trained_on=split.train)
+    settings = run_settings(
+        base=start,
+        dataset=dataset,
+        recipe=recipe,
+        teacher=master.reference if master else None,
+        split={
+            "held_out": held_out,
+            "folds": folds,
+            "seen_sha256": {path.name: file_sha256(path) for path in seen},
+        },
+    )
+    with opened_run(options, settings) as folder:
+        if folds:
+            return cross_validate(
+                dataset.examples,
+                seen=known,
+                base=start,
+                teacher=master,
+                held_out=held_out,
+                folds=folds,
+                recipe=recipe,
+                folder=folder,
+                options=options,
+            )
+        if is_finished(folder) and options.output.is_dir():
+            log.info("%s is finished already", options.output)
+            found: dict[str, Any] = json.loads((options.output / EVALUATION_FILE).read_text())
+            return found
+        fitted = fit(
+            split, base=start, teacher=master, recipe=recipe, folder=folder, options=options
+        )
+        record = _record(dataset, split, fitted, settings)
+        with storage_errors(options.output):
+            promoted = promote(
+                _work_folder(fitted, record, folder),
+                options.output,
+                split=split,
+                record=record,
+                golden=golden,
+            )
+            shutil.rmtree(folder / "checkpoints")
+        return promoted
+
+
+def _work_folder(fitted: Fitted, record: dict[str, Any], folder: Path) -> Path:
+    """Return a copy of the model with its record: promotion may fail and be tried again."""
+    work = folder / "work"
+    shutil.rmtree(work, ignore_errors=True)
+    shutil.copytree(fitted.folder, work, ignore=shutil.ignore_patterns(MANIFEST))
+    write_json(work / "training.json", record)
+    return work
+
+
+def _record(
+    dataset: Dataset, split: Split, fitted: Fitted, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what `training.json` says of how the model came about."""
+    return {
+        "base": settings["base"],
+        "recipe": settings["recipe"],
+        "teacher": settings["teacher"],
+        "data": {
+            "files_sha256": dataset.sha256,
+            "rows": dataset.rows,
+            "duplicates_merged": dataset.duplicates,
+            "label_conflicts": dataset.conflicts,
+            "reserved_left_out": dataset.reserved,
+            "seen_sha256": settings["split"]["seen_sha256"],
+            "held_out": split.held_out,
+            "split_sha256": split.sha256,
+            "train": len(split.train),
+            "validation": len(split.validation),
+            "test": len(split.test),
+        },
+        "versions": settings["versions"],
+        "commit": settings["commit"],
+        "command": [_without_folders(argument) for argument in settings["command"]],
+        "best": fitted.best,
+        "epochs": fitted.epochs,
+    }
+
+
+def _without_folders(argument: str) -> str:
+    """Return an argument whose path, if it is one, is the file's name: a model may be published."""
+    option, equals, value = argument.rpartition("=")
+    is_path = "/" in value and Path(value).parent.is_dir()
+    return f"{option}{equals}{Path(value).name}" if is_path else argument

@@ -1,0 +1,189 @@
+"""The folder beside the output where a training keeps what it was and how it went.
+
+`OUTPUT.run/` holds `settings.json` (what was asked for and with what), `log.jsonl`,
+`tensorboard/`, and while the training is unfinished `checkpoints/`. A run is continued only by
+the same training: another recipe, base or data would make a model that no record describes.
+"""
+
+import fcntl
+import json
+import logging
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from sentiment.errors import SettingsError
+from sentiment.models import BaseFiles
+from sentiment.training.checkpoints import Checkpoints, storage_errors, write_whole
+from sentiment.training.datasets import Dataset
+from sentiment.training.recipe import Recipe
+
+log = logging.getLogger(__name__)
+
+IDENTITY = ("recipe", "base", "data", "split", "teacher")
+"""The parts of `settings.json` that make two runs the same training."""
+
+LIBRARIES = ("torch", "transformers", "tokenizers")
+
+FINISHED = "finished.json"
+"""Appears when the training has ended; its model then lies in the run folder or the output."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What a training does besides training. Changes no weight."""
+
+    output: Path
+    resume: bool = False
+    overwrite: bool = False
+    threads: int = 0
+    """Of torch; 0 takes every core that the process may use."""
+    checkpoint_steps: int = 0
+    """Steps between checkpoints; 0 writes them as often as costs two per cent of the time."""
+    log_steps: int = 10
+    """Steps between rows of `log.jsonl`."""
+    tensorboard: bool | None = None
+    """`None` writes its log where it is installed."""
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.output.with_name(self.output.name + ".run")
+
+
+def run_settings(
+    *,
+    base: BaseFiles,
+    dataset: Dataset,
+    recipe: Recipe,
+    teacher: str | None,
+    split: dict[str, Any],
+) -> dict[str, Any]:
+    """Return what `settings.json` holds.
+
+    Args:
+        teacher: `name@revision`.
+        split: how the texts were divided, as numbers.
+    """
+    return {
+        "recipe": recipe.as_dict(),
+        "base": {
+            "name": base.name,
+            "revision": base.revision,
+            "weights_sha256": base.weights_sha256,
+        },
+        "data": dataset.sha256,
+        "split": split,
+        "teacher": teacher,
+        "versions": {name: version(name) for name in LIBRARIES},
+        "commit": git_commit(),
+        "command": ["python", "-m", "sentiment", *sys.argv[1:]],
+    }
+
+
+@contextmanager
+def opened_run(options: RunOptions, settings: dict[str, Any]) -> Iterator[Path]:
+    """Make or continue the run folder, for this process alone, and return it.
+
+    Raises:
+        SettingsError: the output or an unfinished run is in the way, the run to resume is
+            another training, or another process is at it.
+        StorageError: the folder cannot be written.
+    """
+    folder = options.folder
+    _refuse_to_lose(options)
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("w")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel drops it with us
+        except OSError as error:
+            raise SettingsError(f"{folder}: another process is training there") from error
+        with storage_errors(folder):
+            if options.resume and (folder / "settings.json").is_file():
+                _refuse_another(folder, settings)
+            else:
+                if options.resume:
+                    log.info("%s holds no training yet: beginning one", folder)
+                _clear(folder)
+                write_whole(folder / "settings.json", json.dumps(settings, indent=2) + "\n")
+        yield folder
+
+
+def _refuse_to_lose(options: RunOptions) -> None:
+    """Raise where going on would cost a finished model or an unfinished run."""
+    if options.output.exists() and not options.output.is_dir():
+        raise SettingsError(f"{options.output} is a file; --output names a folder")
+    if options.overwrite:
+        return
+    own = (options.folder / FINISHED).is_file() or (options.output / "folds.json").is_file()
+    if options.output.is_dir() and any(options.output.iterdir()) and not (options.resume and own):
+        raise SettingsError(f"{options.output} is not empty; --overwrite replaces it when done")
+    if options.resume:
+        return
+    for checkpoints in (options.folder / "checkpoints", *options.folder.glob("*/checkpoints")):
+        if Checkpoints(checkpoints).exist():
+            raise SettingsError(
+                f"{options.folder} holds an unfinished training; --resume continues it, "
+                "--overwrite begins anew"
+            )
+
+
+def _refuse_another(folder: Path, settings: dict[str, Any]) -> None:
+    path = folder / "settings.json"
+    try:
+        begun = json.loads(path.read_text(encoding="utf-8"))
+        differing = [
+            f"{name}: {before!r}, not {now!r}"
+            for part in IDENTITY
+            for name, before, now in _differences(part, begun[part], settings[part])
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SettingsError(f"{path}: not a training's settings") from error
+    if differing:
+        raise SettingsError(f"{folder} is another training: it has {'; '.join(differing)}")
+
+
+def _differences(part: str, begun: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(begun, dict) and isinstance(now, dict):
+        for key in sorted(begun.keys() | now.keys()):
+            if begun.get(key) != now.get(key):
+                yield f"{part} {key}", begun.get(key), now.get(key)
+    elif begun != now:
+        yield part, begun, now
+
+
+def _clear(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.name == "lock":
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def git_commit() -> str | None:
+    """Return the commit of the code that runs, with `+` where files differ from it."""
+    source = Path(__file__).parent
+    git = ["git", "-C", str(source)]
+    try:
+        commit = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "--", str(source.parent)],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None  # not installed, or not a checkout
+    return f"{commit}+" if changed else commit

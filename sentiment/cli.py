@@ -225,6 +225,9 @@ def train(
     label_smoothing: Annotated[
         float, typer.Option(min=0, max=1, help="For annotators' labels; not for a teacher's.")
     ] = 0.0,
+    by_agreement: Annotated[
+        bool, typer.Option(help="Smooth PhraseBank's labels by how many annotators agreed.")
+    ] = False,
     temperature: Annotated[
         float, typer.Option(min=0.1, help="At which targets are compared; 3 suits a teacher's.")
     ] = 1.0,

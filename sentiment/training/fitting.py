@@ -76,7 +76,7 @@ def fit(
     tokenizer = load_training_tokenizer(base, recipe.max_tokens)
     hidden = mask_id(tokenizer, base) if recipe.masked_share else 0
     texts = MaskedTexts(
-        features(train, tokenizer, recipe.label_smoothing),
+        features(train, tokenizer, recipe.label_smoothing, by_agreement=recipe.by_agreement),
         mask_id=hidden,
         share=recipe.masked_share,
         seed=recipe.seed,

@@ -41,6 +41,9 @@ class Recipe:
     label_smoothing: float = 0.0
     """Share of an annotator's label that is spread over all labels. A teacher's
     probabilities are used as they are."""
+    by_agreement: bool = False
+    """Labels of Financial PhraseBank that not all annotators chose are smoothed until they have the
+    share of the annotators who did."""
     temperature: float = 1.0
     """At which a target and the model's answer are compared. A confident teacher says little
     at 1; at 3 the ratio of its small probabilities counts as well."""

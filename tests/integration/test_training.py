@@ -196,6 +196,8 @@ def test_the_record_says_how_the_model_came_about(record, base, data, split):
         "validation": len(split.validation),
         "test": len(split.test),
         "held_out": HELD_OUT,
+        "seen_sha256": {},
+        "split_sha256": split.sha256,
     }
     assert record["versions"] == {
         name: version(name) for name in ("torch", "transformers", "tokenizers")

@@ -5,6 +5,7 @@ up: the card says that it is missing.
 """
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -89,7 +90,9 @@ def _data(record: Mapping[str, Any]) -> str:
         )
         if key in data
     )
-    return f"{files}\n\nTexts: {counts}; near-duplicates never stand in two parts."
+    digest = f" (SHA-256 of what is held out: `{sha}`)" if (sha := data.get("split_sha256")) else ""
+    taught = f"\n\nTeacher: `{_plain(teacher)}`." if (teacher := record.get("teacher")) else ""
+    return f"{files}\n\nTexts: {counts}{digest}; near-duplicates never stand in two parts.{taught}"
 
 
 def _figures(evaluation: Mapping[str, Any]) -> str:
@@ -144,6 +147,10 @@ def _making(record: Mapping[str, Any]) -> str:
     lines = [f"Base: `{_plain(base.get('name', 'unknown'))}`"]
     if digest := base.get("weights_sha256"):
         lines[0] += f", weights of SHA-256 `{digest}`"
+    if command := record.get("command"):
+        lines.append(f"```sh\n{_fenced(shlex.join(command))}\n```")
+    if commit := record.get("commit"):
+        lines[0] += f"; the project at commit `{_plain(commit)}`"
     recipe = record.get("recipe", {})
     lines.append(_table(("Setting", "Value"), ((f"`{k}`", f"`{v}`") for k, v in recipe.items())))
     versions = ", ".join(f"{name} {number}" for name, number in record.get("versions", {}).items())
@@ -163,6 +170,11 @@ def _with_interval(part: Mapping[str, Any], figure: str) -> str:
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _fenced(command: str) -> str:
+    """Return a command as it may stand between fences, an option a line."""
+    return " \\\n  ".join(command.replace("`", "'").replace("\n", " ").split(" --"))
 
 
 def _plain(text: Any) -> str:

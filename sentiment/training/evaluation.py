@@ -7,7 +7,7 @@ and texts of another kind (benchmarks).
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -152,6 +152,28 @@ def training_record(folder: Path) -> dict[str, Any]:
         return {}  # trained elsewhere: its folder may hold a file of that name
 
 
+def earlier_trainings(*folders: Path) -> list[dict[str, Any]]:
+    """Return what a base and a teacher were trained on, and their own bases before them."""
+    found = []
+    for folder in folders:
+        if record := training_record(folder):
+            found.append({key: record.get(key) for key in ("files_sha256", "split_sha256")})
+            found += record.get("earlier", [])
+    return found
+
+
+def known_before(
+    earlier: Iterable[Mapping[str, Any]], files_sha256: Mapping[str, str], split: Split | None
+) -> bool:
+    """Whether one of the `earlier` trainings knew these files and held out other texts of them."""
+    files = set(files_sha256.values())
+    return any(
+        files & set(training["files_sha256"].values())
+        and (split is None or training["split_sha256"] != split.sha256)
+        for training in earlier
+    )
+
+
 def was_held_out(
     trained_on: Mapping[str, Any], files_sha256: Mapping[str, str], split: Split | None
 ) -> bool | None:
@@ -161,6 +183,8 @@ def was_held_out(
     if split is None:
         shared = set(trained_on["files_sha256"].values()) & set(files_sha256.values())
         return False if shared else None
+    if known_before(trained_on.get("earlier", ()), files_sha256, split):
+        return False
     if "split_sha256" in trained_on:
         return bool(trained_on["split_sha256"] == split.sha256)
     # Records of before there was a digest: how a text is drawn may have changed since.

@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from sentiment.errors import DataError
 from sentiment.models import BaseFiles, ModelFiles, read_model
+from sentiment.predictions import softmax
 from sentiment.training.checkpoints import storage_errors, write_whole
 from sentiment.training.classifier import Classifier
 from sentiment.training.datasets import Example
@@ -24,6 +25,7 @@ from sentiment.training.measures import measure
 from sentiment.training.recipe import Recipe
 from sentiment.training.runs import RunOptions
 from sentiment.training.splits import Split, fold_examples
+from sentiment.training.temperature import calibration_examples, fit_temperature
 
 log = logging.getLogger(__name__)
 
@@ -39,13 +41,18 @@ def cross_validate(
     held_out: float,
     folds: int,
     recipe: Recipe,
+    settings: Mapping[str, Any],
     folder: Path,
     options: RunOptions,
 ) -> dict[str, Any]:
     """Train `folds` models in `folder` and write the pooled figures to `options.output`.
 
     There `folds.jsonl` has a row for each annotated text that was tested: the SHA-256 of the
-    text, its fold, label and agreement, and the probabilities; `folds.json` the figures.
+    text, its fold, label and agreement, and the probabilities, calibrated on the fold's own
+    validation part as a finished model's are; `folds.json` the figures.
+
+    Args:
+        settings: as `run_settings`; what the figures belong to.
 
     Returns:
         What `folds.json` holds.
@@ -69,13 +76,23 @@ def cross_validate(
             found = _train_fold(
                 split, tested, number, base, teacher, recipe, folder=place, options=options
             )
-        parts.append({"fold": number, "train": len(split.train), **measure(tested, _matrix(found))})
+        parts.append(
+            {
+                "fold": number,
+                "split_sha256": split.sha256,
+                "train": len(split.train),
+                "temperature": found[0]["temperature"],
+                **measure(tested, _matrix(found)),
+            }
+        )
         log.info("fold %d of %d: macro-F1 %.4f", number, folds, parts[-1]["macro_f1"])
         pooled += tested
         rows += found
+    annotated = sum(not example.soft for example in examples)
     figures = {
-        "base": base.name,
-        "recipe": recipe.as_dict(),
+        **settings,
+        "annotated_texts": annotated,
+        "never_tested": annotated - len(pooled),
         "pooled": measure(pooled, _matrix(rows)),
         "folds": parts,
     }
@@ -100,11 +117,15 @@ def _train_fold(
     fitted = fit(split, base=base, teacher=teacher, recipe=recipe, folder=folder, options=options)
     model = read_model(fitted.folder, name=f"fold-{number}")
     with Classifier(model, precision="fp32") as classifier:
-        answers = classifier.probabilities([example.text for example in tested])
+        chosen = calibration_examples(split)
+        logits = classifier.logits([example.text for example in chosen])
+        temperature = fit_temperature(logits, [example.target for example in chosen])
+        answers = softmax(classifier.logits([example.text for example in tested]), temperature)
     rows = [
         {
             "text_sha256": _digest(example),
             "fold": number,
+            "temperature": round(temperature, 4),
             "label": example.label,
             "agreement": example.agreement,
             "probabilities": [round(float(p), 6) for p in row],

@@ -15,6 +15,7 @@ from sentiment.models import file_sha256, resolve_base, resolve_model
 from sentiment.training.bases import write_json
 from sentiment.training.checkpoints import MANIFEST, storage_errors
 from sentiment.training.datasets import Columns, Dataset, read_examples
+from sentiment.training.evaluation import earlier_trainings, known_before
 from sentiment.training.fitting import Fitted, fit, is_finished
 from sentiment.training.folds import cross_validate
 from sentiment.training.golden import read_golden
@@ -70,6 +71,7 @@ def train(
             f"{base}: the weights have SHA-256 {start.weights_sha256}, not {base_sha256}"
         )
     master = resolve_model(teacher) if teacher else None
+    earlier = earlier_trainings(start.folder, *([master.folder] if master else []))
     dataset = read_examples(data, columns=columns)
     known = read_seen(seen, columns=columns)
     split = split_examples(dataset.examples, held_out=held_out, seen=known)
@@ -77,6 +79,11 @@ def train(
     if not folds:  # what promotion would refuse is told before hours of work
         check_replaceable(options.output)
         read_golden(golden, trained_on=split.train)
+    if known_before(earlier, dataset.sha256, None if folds else split):
+        log.warning(
+            "base or teacher were trained on some of these files, divided otherwise: they may have "
+            "seen what is tested here"
+        )
     settings = run_settings(
         base=start,
         dataset=dataset,
@@ -98,6 +105,7 @@ def train(
                 held_out=held_out,
                 folds=folds,
                 recipe=recipe,
+                settings=settings,
                 folder=folder,
                 options=options,
             )
@@ -108,7 +116,7 @@ def train(
         fitted = fit(
             split, base=start, teacher=master, recipe=recipe, folder=folder, options=options
         )
-        record = _record(dataset, split, fitted, settings)
+        record = _record(dataset, split, fitted, settings, earlier)
         with storage_errors(options.output):
             promoted = promote(
                 _work_folder(fitted, record, folder),
@@ -131,7 +139,11 @@ def _work_folder(fitted: Fitted, record: dict[str, Any], folder: Path) -> Path:
 
 
 def _record(
-    dataset: Dataset, split: Split, fitted: Fitted, settings: dict[str, Any]
+    dataset: Dataset,
+    split: Split,
+    fitted: Fitted,
+    settings: dict[str, Any],
+    earlier: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """Return what `training.json` says of how the model came about."""
     return {
@@ -144,6 +156,7 @@ def _record(
             "duplicates_merged": dataset.duplicates,
             "label_conflicts": dataset.conflicts,
             "reserved_left_out": dataset.reserved,
+            "earlier": earlier,
             "seen_sha256": settings["split"]["seen_sha256"],
             "held_out": split.held_out,
             "split_sha256": split.sha256,

@@ -5,6 +5,8 @@ held-out texts, its logits give probabilities that come true as often as they cl
 changes: Guo, Pleiss, Sun and Weinberger 2017, "On Calibration of Modern Neural Networks".
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
@@ -12,9 +14,20 @@ from scipy.optimize import minimize_scalar
 from sentiment.errors import DataError, ModelError
 from sentiment.models import TEMPERATURES
 from sentiment.predictions import Logits
+from sentiment.training.datasets import Example
+from sentiment.training.splits import Split
 
 GRID_POINTS = 61
 """At which the minimum is looked for first; a tenth apart in log T."""
+
+
+def calibration_examples(split: Split) -> Sequence[Example]:
+    """Return what a temperature is fitted on: the annotated validation texts, if there are any.
+
+    A teacher's probabilities say how sure the teacher is, not how often anybody is right.
+    """
+    annotated = [example for example in split.validation if not example.soft]
+    return annotated or split.validation
 
 
 def fit_temperature(logits: Logits, targets: npt.ArrayLike) -> float:

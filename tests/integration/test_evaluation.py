@@ -14,7 +14,12 @@ from sentiment.cli import main
 from sentiment.models import COMPACT_FOLDER
 from sentiment.predictions import LABELS
 from sentiment.training.datasets import RESERVED_TEXTS, read_examples
-from sentiment.training.evaluation import evaluate_split, training_record, was_held_out
+from sentiment.training.evaluation import (
+    earlier_trainings,
+    evaluate_split,
+    training_record,
+    was_held_out,
+)
 from sentiment.training.splits import split_examples
 
 HELD_OUT = 0.3
@@ -329,6 +334,26 @@ def test_what_was_held_out_is_known_by_the_splits_digest(data):
     assert was_held_out(record, {}, split) is True
     assert was_held_out(record | {"split_sha256": "other"}, files, split) is False
     assert was_held_out({}, files, split) is None
+
+
+def test_what_a_base_was_trained_on_was_not_held_out_either(data, tmp_path):
+    split = split_examples(read_examples(data).examples, held_out=HELD_OUT)
+    files = {"own.txt": "aa"}
+    base, teacher = tmp_path / "base", tmp_path / "teacher"
+    for folder, digests, split_sha256, before in (
+        (base, files, "other", []),
+        (teacher, {"else.txt": "bb"}, "other", [{"files_sha256": files, "split_sha256": "x"}]),
+    ):
+        folder.mkdir()
+        trained_on = {"files_sha256": digests, "split_sha256": split_sha256, "earlier": before}
+        (folder / "training.json").write_text(json.dumps({"data": trained_on}))
+    record = {"files_sha256": files, "split_sha256": split.sha256}
+    for folders in ((base,), (teacher,), (base, teacher)):
+        found = record | {"earlier": earlier_trainings(*folders)}
+        assert was_held_out(found, files, split) is False
+    same = [{"files_sha256": files, "split_sha256": split.sha256}]
+    assert was_held_out(record | {"earlier": same}, files, split) is True
+    assert was_held_out(record | {"earlier": earlier_trainings(tmp_path)}, files, split) is True
 
 
 def test_a_record_without_a_digest_must_agree_in_files_share_and_counts(data):

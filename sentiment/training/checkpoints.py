@@ -98,8 +98,24 @@ class Checkpoints:
                 yield json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
 
     def exist(self) -> bool:
-        """Whether there is any checkpoint, whole or not."""
-        return bool(self._found())
+        """Whether there is any checkpoint or best model, whole or not."""
+        return bool(self._found()) or any(self.folder.glob("best-*"))
+
+    def discard(self) -> None:
+        """Remove the folder, which is there as it was or gone whenever the process dies.
+
+        What a killed process has left of a folder that was gone goes as well.
+
+        Raises:
+            StorageError: it cannot be moved or removed.
+        """
+        aside = self.folder.with_name(f".discarded-{self.folder.name}")
+        with storage_errors(self.folder):
+            if aside.exists():
+                shutil.rmtree(aside)
+            if self.folder.exists():
+                self.folder.rename(aside)
+                shutil.rmtree(aside)
 
     def _found(self) -> list[tuple[int, Path]]:
         """Return steps and folders, oldest first."""

@@ -7,7 +7,6 @@ them. A fold that is finished is not trained again when the run is resumed.
 import hashlib
 import json
 import logging
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 
 from sentiment.errors import DataError
 from sentiment.models import BaseFiles, ModelFiles, read_model
-from sentiment.training.checkpoints import storage_errors, write_whole
+from sentiment.training.checkpoints import Checkpoints, storage_errors, write_whole
 from sentiment.training.classifier import Classifier
 from sentiment.training.datasets import Example
 from sentiment.training.fitting import fit
@@ -69,6 +68,7 @@ def cross_validate(
             found = _train_fold(
                 split, tested, number, base, teacher, recipe, folder=place, options=options
             )
+        Checkpoints(place / "checkpoints").discard()  # also those of one killed before this
         parts.append({"fold": number, "train": len(split.train), **measure(tested, _matrix(found))})
         log.info("fold %d of %d: macro-F1 %.4f", number, folds, parts[-1]["macro_f1"])
         pooled += tested
@@ -113,7 +113,6 @@ def _train_fold(
     ]
     with storage_errors(folder):
         write_whole(folder / ROWS, _lines(rows))
-        shutil.rmtree(folder / "checkpoints")
     return rows
 
 

@@ -10,18 +10,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sentiment.errors import ModelError
+from sentiment.errors import ModelError, first_line
 from sentiment.models import file_sha256, resolve_base, resolve_model
 from sentiment.training.bases import write_json
-from sentiment.training.checkpoints import MANIFEST, storage_errors
+from sentiment.training.checkpoints import MANIFEST, Checkpoints, storage_errors
 from sentiment.training.datasets import Columns, Dataset, read_examples
-from sentiment.training.fitting import Fitted, fit, is_finished
+from sentiment.training.fitting import Fitted, fit
 from sentiment.training.folds import cross_validate
 from sentiment.training.golden import read_golden
 from sentiment.training.promotion import EVALUATION_FILE, promote
 from sentiment.training.recipe import Recipe
 from sentiment.training.replacement import check_replaceable
-from sentiment.training.runs import RunOptions, opened_run, run_settings
+from sentiment.training.runs import RunOptions, is_promoted, opened_run, run_settings
 from sentiment.training.splits import Split, read_seen, split_examples
 
 log = logging.getLogger(__name__)
@@ -101,10 +101,11 @@ def train(
                 folder=folder,
                 options=options,
             )
-        if is_finished(folder) and options.output.is_dir():
+        checkpoints = Checkpoints(folder / "checkpoints")
+        if is_promoted(options):
             log.info("%s is finished already", options.output)
-            found: dict[str, Any] = json.loads((options.output / EVALUATION_FILE).read_text())
-            return found
+            checkpoints.discard()  # what a process that was killed at this has left of them
+            return _read_evaluation(options.output)
         fitted = fit(
             split, base=start, teacher=master, recipe=recipe, folder=folder, options=options
         )
@@ -117,8 +118,17 @@ def train(
                 record=record,
                 golden=golden,
             )
-            shutil.rmtree(folder / "checkpoints")
+        checkpoints.discard()
         return promoted
+
+
+def _read_evaluation(output: Path) -> dict[str, Any]:
+    path = output / EVALUATION_FILE
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: not the evaluation of a model: {first_line(error)}") from error
+    return found
 
 
 def _work_folder(fitted: Fitted, record: dict[str, Any], folder: Path) -> Path:

@@ -18,8 +18,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from sentiment.errors import SettingsError
-from sentiment.models import BaseFiles
+from sentiment.errors import ModelError, SettingsError
+from sentiment.models import BaseFiles, file_sha256, find_weights
 from sentiment.training.checkpoints import Checkpoints, storage_errors, write_whole
 from sentiment.training.datasets import Dataset
 from sentiment.training.recipe import Recipe
@@ -32,7 +32,8 @@ IDENTITY = ("recipe", "base", "data", "split", "teacher")
 LIBRARIES = ("torch", "transformers", "tokenizers")
 
 FINISHED = "finished.json"
-"""Appears when the training has ended; its model then lies in the run folder or the output."""
+"""Appears when the training has ended, and names the digest of its weights; the model then lies
+among the checkpoints, and after promotion at the output instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ def opened_run(options: RunOptions, settings: dict[str, Any]) -> Iterator[Path]:
         StorageError: the folder cannot be written.
     """
     folder = options.folder
-    _refuse_to_lose(options)
+    _refuse_to_lose(options, settings)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / "lock").open("w")
@@ -117,15 +118,54 @@ def opened_run(options: RunOptions, settings: dict[str, Any]) -> Iterator[Path]:
         yield folder
 
 
-def _refuse_to_lose(options: RunOptions) -> None:
+def is_promoted(options: RunOptions) -> bool:
+    """Whether the run's model lies at the output and nowhere else: nothing is left to do.
+
+    Raises:
+        SettingsError: it lies nowhere any more.
+    """
+    if not (options.folder / FINISHED).is_file() or (options.folder / "checkpoints").exists():
+        return False
+    if _holds_own_model(options):
+        return True
+    raise SettingsError(
+        f"{options.folder} is of a training that has ended, but its model is not in "
+        f"{options.output} any more; put it back, or begin anew without --resume"
+    )
+
+
+def _holds_own_model(options: RunOptions) -> bool:
+    """Whether the weights at the output are those with which this run has ended.
+
+    Not whether it has ended: promotion may have been refused, and an older model lie there.
+    """
+    try:
+        said = json.loads((options.folder / FINISHED).read_text(encoding="utf-8"))
+        return bool(said["weights_sha256"] == file_sha256(find_weights(options.output)))
+    except (OSError, ValueError, LookupError, TypeError, ModelError):
+        return False
+
+
+def _holds_own_figures(options: RunOptions, settings: dict[str, Any]) -> bool:
+    """Whether the figures of folds at the output are of this recipe and base."""
+    try:
+        said = json.loads((options.output / "folds.json").read_text(encoding="utf-8"))
+        own = settings["recipe"], settings["base"]["name"]
+        return bool((said["recipe"], said["base"]) == own)
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+
+
+def _refuse_to_lose(options: RunOptions, settings: dict[str, Any]) -> None:
     """Raise where going on would cost a finished model or an unfinished run."""
     if options.output.exists() and not options.output.is_dir():
         raise SettingsError(f"{options.output} is a file; --output names a folder")
     if options.overwrite:
         return
-    own = (options.folder / FINISHED).is_file() or (options.output / "folds.json").is_file()
-    if options.output.is_dir() and any(options.output.iterdir()) and not (options.resume and own):
-        raise SettingsError(f"{options.output} is not empty; --overwrite replaces it when done")
+    if options.output.is_dir() and any(options.output.iterdir()):
+        own = _holds_own_model(options) or _holds_own_figures(options, settings)
+        if not (options.resume and own):
+            raise SettingsError(f"{options.output} is not empty; --overwrite replaces it when done")
     if options.resume:
         return
     for checkpoints in (options.folder / "checkpoints", *options.folder.glob("*/checkpoints")):

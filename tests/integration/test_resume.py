@@ -334,6 +334,63 @@ def test_an_old_model_is_replaced_only_when_the_new_one_is_done(forks, command, 
     assert json.loads((output / "training.json").read_text())["recipe"]["seed"] == 8
 
 
+def test_an_old_model_is_not_replaced_unasked_by_one_that_promotion_had_refused(
+    forks, command, output, unbroken
+):
+    shutil.copytree(unbroken[0], output)
+    old = sha256(output / "model.safetensors")
+    refused = forks.run(command(output, "--overwrite", "--seed=8"), refused=True)
+    assert refused.code == 3, refused.stderr
+    unasked = forks.run(command(output, "--resume", "--seed=8"))
+    assert unasked.code == 2
+    assert "is not empty; --overwrite replaces it when done" in unasked.stderr
+    assert sha256(output / "model.safetensors") == old
+    asked = forks.run(command(output, "--resume", "--overwrite", "--seed=8"))
+    assert asked.code == 0, asked.stderr
+    assert "epoch" not in asked.stderr  # it was trained already
+    assert sha256(output / "model.safetensors") != old
+
+
+def test_a_model_that_waits_for_promotion_is_not_lost_unasked(forks, command, output):
+    steps = "--checkpoint-steps=1000"  # none is written: only the best model is there
+    assert forks.run(command(output, steps, epochs=1), refused=True).code == 3
+    assert not steps_kept(output)
+    again = forks.run(command(output, steps, epochs=1))
+    assert again.code == 2
+    assert "holds an unfinished training" in again.stderr
+    assert list((run_folder(output) / "checkpoints").glob("best-*"))
+
+
+@pytest.mark.parametrize("removed", [0, 20])
+def test_a_promoted_model_is_not_trained_again_however_far_its_checkpoints_were_removed(
+    forks, command, output, unbroken, removed
+):
+    done = forks.run(command(output), die_removing=["/checkpoints", removed])
+    assert done.code == -signal.SIGKILL, done.stderr
+    resumed = forks.run(command(output, "--resume"))
+    assert resumed.code == 0, resumed.stderr
+    assert "epoch" not in resumed.stderr
+    assert names(run_folder(output)) == names(run_folder(unbroken[0]))
+    assert_the_same(output, unbroken)
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir() if path.name != "work"}
+
+
+def test_a_finished_model_that_was_taken_away_is_not_trained_again(
+    forks, command, output, unbroken
+):
+    shutil.copytree(run_folder(unbroken[0]), run_folder(output))
+    for emptied in (False, True):
+        if emptied:
+            output.mkdir()
+        done = forks.run(command(output, "--resume"))
+        assert done.code == 2
+        (line,) = done.stderr.splitlines()
+        assert "is of a training that has ended, but its model is not in " in line
+
+
 def test_a_loss_that_is_no_number_stops_at_once_and_keeps_the_best_model(forks, command, output):
     done = forks.run(command(output), nan_at=13)  # accumulation makes it step 7, in epoch 2
     assert done.code == 3
@@ -363,6 +420,23 @@ def test_folds_that_are_finished_are_not_trained_again(forks, command, output):
     assert {each["fold"] for each in predictions} == {1, 2}
     for each in predictions:
         assert sum(each["probabilities"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_fold_killed_before_it_could_remove_its_checkpoints_leaves_none(forks, command, output):
+    done = forks.run(command(output, "--folds=2"), die_removing=["fold-1/checkpoints", 0])
+    assert done.code == -signal.SIGKILL, done.stderr
+    done = forks.run(command(output, "--folds=2", "--resume"))
+    assert done.code == 0, done.stderr
+    assert names(run_folder(output) / "fold-1") == names(run_folder(output) / "fold-2")
+    assert "checkpoints" not in names(run_folder(output) / "fold-1")
+
+
+def test_figures_of_another_recipe_are_not_replaced_unasked(forks, command, output):
+    output.mkdir()
+    (output / "folds.json").write_text('{"base": "base", "recipe": {}}')
+    done = forks.run(command(output, "--folds=2", "--resume"))
+    assert done.code == 2
+    assert "is not empty; --overwrite replaces it when done" in done.stderr
 
 
 def test_a_teacher_is_asked_once(forks, command, output, unbroken):

@@ -23,6 +23,7 @@ from sentiment.models import BaseFiles, file_sha256, find_weights
 from sentiment.training.checkpoints import Checkpoints, storage_errors, write_whole
 from sentiment.training.datasets import Dataset
 from sentiment.training.recipe import Recipe
+from sentiment.training.replacement import restore
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +109,8 @@ def opened_run(options: RunOptions, settings: dict[str, Any]) -> Iterator[Path]:
         except OSError as error:
             raise SettingsError(f"{folder}: another process is training there") from error
         with storage_errors(folder):
+            restore(options.output)
+            _refuse_to_lose(options, settings)  # what was put back, or came meanwhile
             if options.resume and (folder / "settings.json").is_file():
                 _refuse_another(folder, settings)
             else:

@@ -225,6 +225,56 @@ def test_a_torn_checkpoint_is_passed_over_for_the_one_before(forks, command, out
     assert_the_same(output, unbroken)
 
 
+def tear(folder):
+    """Break every weights file in a folder."""
+    for path in folder.glob("*.safetensors"):
+        path.write_bytes(path.read_bytes()[:-1] + b"\x00")
+
+
+def test_torn_checkpoints_do_not_outlive_whole_ones(tmp_path):
+    import torch
+
+    from sentiment.training.checkpoints import Checkpoints
+
+    checkpoints = Checkpoints(tmp_path)
+    weights = {"weights": {"w": torch.zeros(1)}}
+    for step in (7, 10):
+        checkpoints.write(step, tensors=weights, states={"ours": step})
+        tear(tmp_path / f"step-{step:08}")
+    for step in (3, 6, 9):
+        checkpoints.write(step, tensors=weights, states={"ours": step})
+        assert next(checkpoints.whole()).step == step
+    assert names(tmp_path) == {"step-00000006", "step-00000009"}
+
+
+def test_with_a_torn_best_model_the_checkpoint_before_it_is_taken(forks, command, output, unbroken):
+    assert forks.run(command(output), nan_at=9).code == 3  # at step 5
+    (best,) = (run_folder(output) / "checkpoints").glob("best-*")
+    tear(best)
+    assert steps_kept(output) == [3, 4]
+    done = forks.run(command(output, "--resume"))
+    assert done.code == 0, done.stderr
+    assert f"{best} is damaged, the best model so far" in done.stderr
+    assert "going on from step 3" in done.stderr
+    assert_the_same(output, unbroken)
+
+
+@pytest.mark.parametrize("every", [3, 4])
+def test_where_no_best_model_is_whole_training_goes_on_and_says_so(forks, command, output, every):
+    steps = f"--checkpoint-steps={every}"
+    assert forks.run(command(output, steps), refused=True).code == 3
+    checkpoints = run_folder(output) / "checkpoints"
+    for best in checkpoints.glob("best-*"):
+        tear(best)
+    last = steps_kept(output)[-1]
+    done = forks.run(command(output, steps, "--resume"))
+    assert done.code == 0, done.stderr
+    assert f"the best of the epochs from step {last} on will be written" in done.stderr
+    record = json.loads((output / "training.json").read_text())
+    assert record["best"]["step"] >= last
+    assert [entry["epoch"] for entry in record["epochs"]] == [1, 2, 3, 4]
+
+
 def test_a_full_disk_is_one_line_and_the_training_can_be_resumed(forks, command, output, unbroken):
     stop(forks, command, output)
     before = steps_kept(output)
@@ -361,7 +411,7 @@ def test_a_model_that_waits_for_promotion_is_not_lost_unasked(forks, command, ou
     assert list((run_folder(output) / "checkpoints").glob("best-*"))
 
 
-@pytest.mark.parametrize("removed", [0, 20])
+@pytest.mark.parametrize("removed", [0, 24])
 def test_a_promoted_model_is_not_trained_again_however_far_its_checkpoints_were_removed(
     forks, command, output, unbroken, removed
 ):
@@ -429,6 +479,17 @@ def test_a_fold_killed_before_it_could_remove_its_checkpoints_leaves_none(forks,
     assert done.code == 0, done.stderr
     assert names(run_folder(output) / "fold-1") == names(run_folder(output) / "fold-2")
     assert "checkpoints" not in names(run_folder(output) / "fold-1")
+
+
+def test_a_model_left_aside_by_a_killed_promotion_is_put_back_at_the_next_start(
+    forks, command, output, unbroken
+):
+    shutil.copytree(unbroken[0], output.with_name(f".{output.name}.replaced-by-promotion"))
+    done = forks.run(command(output))
+    assert done.code == 2
+    assert "put back the model that an interrupted promotion had moved aside" in done.stderr
+    assert "is not empty; --overwrite replaces it when done" in done.stderr
+    assert sha256(output / "model.safetensors") == sha256(unbroken[0] / "model.safetensors")
 
 
 def test_figures_of_another_recipe_are_not_replaced_unasked(forks, command, output):

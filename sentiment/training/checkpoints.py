@@ -217,7 +217,7 @@ def storage_errors(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        file = error.filename or place
+        file = error.filename2 or error.filename or place  # of two the one that is written
         raise StorageError(f"{file}: cannot be written: {error.strerror or error}") from error
     except SafetensorError as error:
         raise StorageError(f"{place}: cannot be written: {first_line(error)}") from error

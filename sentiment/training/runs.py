@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 IDENTITY = ("recipe", "base", "data", "split", "teacher")
 """The parts of `settings.json` that make two runs the same training."""
 
+PROVENANCE = ("versions", "commit", "command")
+"""The parts that say with what a run was begun; a resumed one may go on with others."""
+
 LIBRARIES = ("torch", "transformers", "tokenizers")
 
 FINISHED = "finished.json"
@@ -112,7 +115,9 @@ def opened_run(options: RunOptions, settings: dict[str, Any]) -> Iterator[Path]:
             restore(options.output)
             _refuse_to_lose(options, settings)  # what was put back, or came meanwhile
             if options.resume and (folder / "settings.json").is_file():
-                _refuse_another(folder, settings)
+                begun = read_settings(folder)
+                _refuse_another(folder, begun, settings)
+                _note_resumed(folder, begun, settings)
             else:
                 if options.resume:
                     log.info("%s holds no training yet: beginning one", folder)
@@ -179,19 +184,57 @@ def _refuse_to_lose(options: RunOptions, settings: dict[str, Any]) -> None:
             )
 
 
-def _refuse_another(folder: Path, settings: dict[str, Any]) -> None:
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Return what `settings.json` says; see `run_settings`.
+
+    `resumed` lists the `PROVENANCE` of the processes that went on with another one.
+
+    Raises:
+        SettingsError: the file is damaged.
+        OSError: it cannot be read.
+    """
     path = folder / "settings.json"
     try:
-        begun = json.loads(path.read_text(encoding="utf-8"))
-        differing = [
-            f"{name}: {before!r}, not {now!r}"
-            for part in IDENTITY
-            for name, before, now in _differences(part, begun[part], settings[part])
-        ]
-    except (ValueError, KeyError, TypeError) as error:
+        begun: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if all(part in begun for part in (*IDENTITY, *PROVENANCE)):
+            return begun
+    except (ValueError, TypeError) as error:
         raise SettingsError(f"{path}: not a training's settings") from error
+    raise SettingsError(f"{path}: not a training's settings")
+
+
+def _refuse_another(folder: Path, begun: dict[str, Any], settings: dict[str, Any]) -> None:
+    differing = [
+        f"{name}: {before!r}, not {now!r}"
+        for part in IDENTITY
+        for name, before, now in _differences(part, begun[part], settings[part])
+    ]
     if differing:
         raise SettingsError(f"{folder} is another training: it has {'; '.join(differing)}")
+
+
+def _note_resumed(folder: Path, begun: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Warn of other libraries, and write down what other code or command goes on."""
+    for name, before, now in _differences("versions", begun["versions"], settings["versions"]):
+        library = name.removeprefix("versions ")
+        log.warning(
+            "%s was begun with %s %s and goes on with %s: its weights may be others",
+            *(folder, library, before, now),
+        )
+    resumed = begun.get("resumed", [])
+    ours = {part: settings[part] for part in PROVENANCE}
+    known = [*resumed, {part: begun[part] for part in PROVENANCE}]
+    if not any(_same_provenance(ours, other) for other in known):
+        begun["resumed"] = [*resumed, ours]
+        write_whole(folder / "settings.json", json.dumps(begun, indent=2) + "\n")
+
+
+def _same_provenance(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two processes are the same but for `--resume`."""
+    commands = [[each for each in of["command"] if each != "--resume"] for of in (one, other)]
+    return commands[0] == commands[1] and all(
+        one[part] == other[part] for part in PROVENANCE if part != "command"
+    )
 
 
 def _differences(part: str, begun: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:

@@ -147,7 +147,7 @@ def assert_the_same(output, unbroken):
 
 def test_a_finished_run_keeps_its_settings_and_log_but_no_checkpoint(unbroken):
     kept = {path.name for path in run_folder(unbroken[0]).iterdir()}
-    assert kept == {"settings.json", "log.jsonl", "finished.json", "lock"}
+    assert kept == {"settings.json", "log.jsonl", "finished.json", "lock", "conflicts.jsonl"}
     steps = [row for row in rows(unbroken[0]) if "loss" in row]
     assert [row["step"] for row in steps] == list(range(1, STEPS + 1))
     assert all(row.keys() >= {"learning_rate", "gradient_norm", "epoch"} for row in steps)
@@ -212,6 +212,40 @@ def test_a_checkpoint_that_was_being_written_when_the_process_died_does_not_coun
     assert_the_same(output, unbroken)
 
 
+def test_texts_with_two_labels_are_listed_in_the_run_folder(unbroken):
+    output, done = unbroken
+    (conflict,) = json_lines(run_folder(output) / "conflicts.jsonl")
+    assert conflict == {
+        "text": "sales of nokia rose .",
+        "kept": "positive",
+        "other": "negative",
+        "kept_at": "bank.txt:1",
+        "other_at": "teacher.csv:33",
+    }
+    said = f"texts with two labels, of which the first counts: 1, see {run_folder(output)}"
+    assert f"{said}/conflicts.jsonl\n" in done.stderr
+
+
+def test_the_record_says_with_what_a_training_began_and_went_on(forks, command, output, unbroken):
+    stop(forks, command, output)
+    path = run_folder(output) / "settings.json"
+    settings = json.loads(path.read_text())
+    now = settings["versions"]["torch"]
+    settings["versions"]["torch"], settings["commit"] = "1.0", "abc"
+    path.write_text(json.dumps(settings))
+    done = forks.run(command(output, "--resume"))
+    assert done.code == 0, done.stderr
+    assert f"was begun with torch 1.0 and goes on with {now}: its weights may be" in done.stderr
+    record = json.loads((output / "training.json").read_text())
+    assert (record["versions"]["torch"], record["commit"]) == ("1.0", "abc")
+    assert "--resume" not in record["command"]
+    (resumed,) = record["resumed"]
+    assert resumed["versions"]["torch"] == now
+    assert resumed["command"][-1] == "--resume"
+    assert not any("/" in argument for argument in resumed["command"])
+    assert json.loads((unbroken[0] / "training.json").read_text())["resumed"] == []
+
+
 def test_a_torn_checkpoint_is_passed_over_for_the_one_before(forks, command, output, unbroken):
     stop(forks, command, output)
     kept = steps_kept(output)
@@ -237,7 +271,7 @@ def test_torn_checkpoints_do_not_outlive_whole_ones(tmp_path):
     from sentiment.training.checkpoints import Checkpoints
 
     checkpoints = Checkpoints(tmp_path)
-    weights = {"weights": {"w": torch.zeros(1)}}
+    weights = {"weights": {"w": torch.ones(1)}}
     for step in (7, 10):
         checkpoints.write(step, tensors=weights, states={"ours": step})
         tear(tmp_path / f"step-{step:08}")
@@ -289,6 +323,17 @@ def test_a_full_disk_is_one_line_and_the_training_can_be_resumed(forks, command,
     done = forks.run(command(output, "--resume"))
     assert done.code == 0, done.stderr
     assert_the_same(output, unbroken)
+
+
+def test_a_disk_that_is_full_at_promotion_is_one_line(forks, command, output):
+    assert forks.run(command(output), refused=True).code == 3
+    best = max((run_folder(output) / "checkpoints").glob("best-*"))
+    largest = (best / "model.safetensors").stat().st_size
+    full = forks.run(command(output, "--resume"), largest_file=largest - 1)
+    assert full.code == 5
+    line = full.stderr.splitlines()[-1]
+    copy = run_folder(output) / "work" / "model.safetensors"
+    assert line == f"error: {copy}: cannot be written: File too large"
 
 
 def test_nothing_in_a_run_folder_can_run_code(forks, command, output, unbroken, folder):
@@ -490,6 +535,37 @@ def test_a_model_left_aside_by_a_killed_promotion_is_put_back_at_the_next_start(
     assert "put back the model that an interrupted promotion had moved aside" in done.stderr
     assert "is not empty; --overwrite replaces it when done" in done.stderr
     assert sha256(output / "model.safetensors") == sha256(unbroken[0] / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--folds=1"], "--folds 1 leaves nothing to train on; it takes 2 or more"),
+        (["--folds=2", "--golden=golden.csv"], "--golden is for promotion, and --folds promotes"),
+    ],
+)
+def test_folds_are_two_or_more_and_promote_nothing(forks, command, output, flags, said):
+    done = forks.run(command(output, *flags))
+    assert done.code == 2
+    (line,) = done.stderr.splitlines()
+    assert said in line
+
+
+def test_figures_of_folds_are_not_written_into_a_models_folder(forks, command, output, unbroken):
+    shutil.copytree(unbroken[0], output)
+    done = forks.run(command(output, "--folds=2", "--overwrite"))
+    assert done.code == 2
+    assert "which is no part of the figures of folds" in done.stderr
+    assert names(output) == names(unbroken[0])
+
+
+def test_folds_need_no_split_that_can_be_trained(forks, command, output, folder):
+    few = folder / "few.csv"
+    rows = ["a rose,positive", "b rose,positive", "a fell,negative", "c stayed,neutral"]
+    few.write_text("\n".join(["text,label", *rows]) + "\n")
+    arguments = [each for each in command(output, "--folds=2") if not each.startswith("--data")]
+    done = forks.run([*arguments, f"--data={few}"])
+    assert "fold 1 of 2" in done.stderr
 
 
 def test_figures_of_another_recipe_are_not_replaced_unasked(forks, command, output):

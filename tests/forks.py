@@ -17,6 +17,7 @@ from pathlib import Path
 IMPORTER = """
 import json, os, resource, signal, sys, traceback
 from sentiment import cli
+from sentiment.errors import ModelError
 from sentiment.training import distillation, pipeline, replacement
 
 def ungated(work, output, **_):
@@ -27,11 +28,26 @@ def ungated(work, output, **_):
 
 pipeline.promote = ungated
 
-def watch(folder, die_at, opened):
-    '''Write down every file that is opened in `folder`, and die at the event `die_at`.'''
-    events = 0
+def refusing(work, output, **_):
+    '''Find that the model is not good enough.'''
+    raise ModelError("refused by the gate")
+
+def watch(folder, die_at, die_removing, opened):
+    '''Write down every file that is opened in `folder`, and die at the event `die_at`.
+
+    Or, where `die_removing` names the end of a folder's path and a number of files, as soon as
+    so many files are removed after that folder was to be moved away or removed.
+    '''
+    events = removed = 0
+    removing = False
     def hook(event, arguments):
-        nonlocal events
+        nonlocal events, removing, removed
+        if die_removing and event in ("os.rename", "shutil.rmtree"):
+            removing = removing or str(arguments[0]).endswith(die_removing[0])
+        if removing and removed == die_removing[1]:
+            removing = False  # to be killed is an event as well
+            os.kill(os.getpid(), signal.SIGKILL)
+        removed += removing and event == "os.remove"
         if event == "pickle.find_class":
             os.write(opened, b"pickle\\n")
         if event in ("open", "os.rename", "os.mkdir", "shutil.rmtree", "os.remove"):
@@ -63,7 +79,9 @@ def run(order):
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["largest_file"],) * 2)
     if order["nan_at"]:
         not_a_number(order["nan_at"])
-    watch(order["folder"], order["die_at"], said["opened"])
+    if order["refused"]:
+        pipeline.promote = refusing
+    watch(order["folder"], order["die_at"], order["die_removing"], said["opened"])
     sys.argv = ["sentiment", *order["arguments"]]
     cli.main()
 
@@ -116,7 +134,9 @@ class Forks:
         )
         assert self._process.stdout.readline() == "ready\n"
 
-    def start(self, arguments, *, die_at=0, nan_at=0, largest_file=0):
+    def start(
+        self, arguments, *, die_at=0, die_removing=None, nan_at=0, largest_file=0, refused=False
+    ):
         """Begin one; `wait` for it."""
         self._count += 1
         self._said = str(self._folder / f"said-{self._count}")
@@ -125,6 +145,8 @@ class Forks:
             "folder": str(self._folder),
             "said": self._said,
             "die_at": die_at,
+            "die_removing": die_removing,
+            "refused": refused,
             "nan_at": nan_at,
             "largest_file": largest_file,
         }

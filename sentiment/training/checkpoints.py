@@ -60,7 +60,8 @@ class Checkpoints:
     ) -> None:
         """Write a checkpoint: tensors by group and name, and states that are JSON.
 
-        The older ones but `KEPT` go.
+        The older ones but `KEPT` go, and all that are newer: they were torn and passed over, and
+        would otherwise be kept in the place of whole ones.
 
         Raises:
             StorageError: the disk is full or cannot be written. The older ones are untouched.
@@ -72,20 +73,22 @@ class Checkpoints:
             for name, state in states.items():
                 text = json.dumps(state, allow_nan=False)
                 (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
-        for _, old in self._found()[:-KEPT]:
-            shutil.rmtree(old, ignore_errors=True)
+        found = self._found()
+        passed_over = [other for at, other in found if at > step]
+        for other in (*passed_over, *[old for at, old in found if at <= step][:-KEPT]):
+            shutil.rmtree(other, ignore_errors=True)
 
-    def latest(self) -> Checkpoint | None:
-        """Return the newest checkpoint that is whole; `None` where there is none.
+    def whole(self) -> Iterator[Checkpoint]:
+        """Yield the checkpoints that are whole, newest first.
 
         Raises:
             StorageError: a whole checkpoint cannot be read; it was not written by this version.
         """
         for step, folder in reversed(self._found()):
             if is_whole(folder):
-                return _read(folder, step)
-            log.warning("%s is damaged: going on from the checkpoint before it", folder)
-        return None
+                yield _read(folder, step)
+            else:
+                log.warning("%s is damaged: going on from the checkpoint before it", folder)
 
     def model(self, best: dict[str, Any]) -> Path:
         """Return the folder of the best epoch's model, which lies among the checkpoints."""
@@ -98,8 +101,24 @@ class Checkpoints:
                 yield json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
 
     def exist(self) -> bool:
-        """Whether there is any checkpoint, whole or not."""
-        return bool(self._found())
+        """Whether there is any checkpoint or best model, whole or not."""
+        return bool(self._found()) or any(self.folder.glob("best-*"))
+
+    def discard(self) -> None:
+        """Remove the folder, which is there as it was or gone whenever the process dies.
+
+        What a killed process has left of a folder that was gone goes as well.
+
+        Raises:
+            StorageError: it cannot be moved or removed.
+        """
+        aside = self.folder.with_name(f".discarded-{self.folder.name}")
+        with storage_errors(self.folder):
+            if aside.exists():
+                shutil.rmtree(aside)
+            if self.folder.exists():
+                self.folder.rename(aside)
+                shutil.rmtree(aside)
 
     def _found(self) -> list[tuple[int, Path]]:
         """Return steps and folders, oldest first."""
@@ -198,7 +217,7 @@ def storage_errors(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        file = error.filename or place
+        file = error.filename2 or error.filename or place  # of two the one that is written
         raise StorageError(f"{file}: cannot be written: {error.strerror or error}") from error
     except SafetensorError as error:
         raise StorageError(f"{place}: cannot be written: {first_line(error)}") from error

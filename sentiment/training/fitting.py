@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from sentiment.errors import SettingsError
-from sentiment.models import BaseFiles, ModelFiles
+from sentiment.models import BaseFiles, ModelFiles, file_sha256, find_weights
 from sentiment.training.bases import load_classifier, load_training_tokenizer, mask_id
 from sentiment.training.checkpoints import is_whole, storage_errors, write_whole
 from sentiment.training.distillation import SoftTargetLoss, label_weights, taught
@@ -120,12 +120,12 @@ def _finish(trainer: FineTuning, folder: Path) -> Fitted:
     best = dict(trainer.best)
     model = best.pop("model")
     epochs = [row for row in trainer.state.log_history if "eval_loss" in row]
-    said = {"model": model, "best": best, "epochs": epochs}
     with storage_errors(folder):
+        said = {
+            "model": model,
+            "weights_sha256": file_sha256(find_weights(trainer.checkpoints.folder / model)),
+            "best": best,
+            "epochs": epochs,
+        }
         write_whole(folder / FINISHED, json.dumps(said, indent=2) + "\n")
     return Fitted(trainer.checkpoints.folder / model, best, epochs)
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether the training in `folder` has ended and its checkpoints are gone."""
-    return (folder / FINISHED).is_file() and not (folder / "checkpoints").exists()

@@ -7,7 +7,6 @@ them. A fold that is finished is not trained again when the run is resumed.
 import hashlib
 import json
 import logging
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 from sentiment.errors import DataError
 from sentiment.models import BaseFiles, ModelFiles, read_model
 from sentiment.predictions import softmax
-from sentiment.training.checkpoints import storage_errors, write_whole
+from sentiment.training.checkpoints import Checkpoints, storage_errors, write_whole
 from sentiment.training.classifier import Classifier
 from sentiment.training.datasets import Example
 from sentiment.training.fitting import fit
@@ -76,6 +75,7 @@ def cross_validate(
             found = _train_fold(
                 split, tested, number, base, teacher, recipe, folder=place, options=options
             )
+        Checkpoints(place / "checkpoints").discard()  # also those of one killed before this
         parts.append(
             {
                 "fold": number,
@@ -134,7 +134,6 @@ def _train_fold(
     ]
     with storage_errors(folder):
         write_whole(folder / ROWS, _lines(rows))
-        shutil.rmtree(folder / "checkpoints")
     return rows
 
 

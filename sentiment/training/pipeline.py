@@ -7,22 +7,23 @@ import json
 import logging
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sentiment.errors import ModelError
+from sentiment.errors import ModelError, SettingsError, first_line
 from sentiment.models import file_sha256, resolve_base, resolve_model
 from sentiment.training.bases import write_json
-from sentiment.training.checkpoints import MANIFEST, storage_errors
+from sentiment.training.checkpoints import MANIFEST, Checkpoints, storage_errors, write_whole
 from sentiment.training.datasets import Columns, Dataset, read_examples
 from sentiment.training.evaluation import earlier_trainings, known_before
-from sentiment.training.fitting import Fitted, fit, is_finished
+from sentiment.training.fitting import Fitted, fit
 from sentiment.training.folds import cross_validate
 from sentiment.training.golden import read_golden
 from sentiment.training.promotion import EVALUATION_FILE, promote
 from sentiment.training.recipe import Recipe
-from sentiment.training.replacement import check_replaceable
-from sentiment.training.runs import RunOptions, opened_run, run_settings
+from sentiment.training.replacement import check_replaceable, check_takes_figures
+from sentiment.training.runs import RunOptions, is_promoted, opened_run, read_settings, run_settings
 from sentiment.training.splits import Split, read_seen, split_examples
 
 log = logging.getLogger(__name__)
@@ -61,10 +62,14 @@ def train(
     Raises:
         ModelError: base or teacher cannot be had or used, or the loss is not finite any more.
         DataError: nothing to train on, or to measure with.
-        SettingsError: the output or another run is in the way.
+        SettingsError: the output or another run is in the way, or options contradict.
         StorageError: the disk is full or cannot be written.
         Interrupted: by a signal; the run can be resumed.
     """
+    if folds == 1:
+        raise SettingsError("--folds 1 leaves nothing to train on; it takes 2 or more")
+    if folds and golden is not None:
+        raise SettingsError("--golden is for promotion, and --folds promotes no model")
     start = resolve_base(base)
     if base_sha256 and start.weights_sha256 != base_sha256:
         raise ModelError(
@@ -74,9 +79,11 @@ def train(
     earlier = earlier_trainings(start.folder, *([master.folder] if master else []))
     dataset = read_examples(data, columns=columns)
     known = read_seen(seen, columns=columns)
-    split = split_examples(dataset.examples, held_out=held_out, seen=known)
-    split.check_trainable()
-    if not folds:  # what promotion would refuse is told before hours of work
+    if folds:
+        check_takes_figures(options.output)
+    else:  # what promotion would refuse is told before hours of work
+        split = split_examples(dataset.examples, held_out=held_out, seen=known)
+        split.check_trainable()
         check_replaceable(options.output)
         read_golden(golden, trained_on=split.train)
     if known_before(earlier, dataset.sha256, None if folds else split):
@@ -96,6 +103,7 @@ def train(
         },
     )
     with opened_run(options, settings) as folder:
+        _write_conflicts(dataset, folder)
         if folds:
             return cross_validate(
                 dataset.examples,
@@ -109,14 +117,15 @@ def train(
                 folder=folder,
                 options=options,
             )
-        if is_finished(folder) and options.output.is_dir():
+        checkpoints = Checkpoints(folder / "checkpoints")
+        if is_promoted(options):
             log.info("%s is finished already", options.output)
-            found: dict[str, Any] = json.loads((options.output / EVALUATION_FILE).read_text())
-            return found
+            checkpoints.discard()  # what a process that was killed at this has left of them
+            return _read_evaluation(options.output)
         fitted = fit(
             split, base=start, teacher=master, recipe=recipe, folder=folder, options=options
         )
-        record = _record(dataset, split, fitted, settings, earlier)
+        record = _record(dataset, split, fitted, read_settings(folder), earlier)
         with storage_errors(options.output):
             promoted = promote(
                 _work_folder(fitted, record, folder),
@@ -125,15 +134,39 @@ def train(
                 record=record,
                 golden=golden,
             )
-            shutil.rmtree(folder / "checkpoints")
+        checkpoints.discard()
         return promoted
+
+
+def _write_conflicts(dataset: Dataset, folder: Path) -> None:
+    """Write down the texts that have two labels, in the run folder: a model's has no texts."""
+    if dataset.conflicts:
+        lines = [json.dumps(asdict(each), ensure_ascii=False) for each in dataset.conflict_list]
+        path = folder / "conflicts.jsonl"
+        with storage_errors(folder):
+            write_whole(path, "\n".join(lines) + "\n")
+        log.warning(
+            "texts with two labels, of which the first counts: %d, see %s", dataset.conflicts, path
+        )
+
+
+def _read_evaluation(output: Path) -> dict[str, Any]:
+    path = output / EVALUATION_FILE
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: not the evaluation of a model: {first_line(error)}") from error
+    return found
 
 
 def _work_folder(fitted: Fitted, record: dict[str, Any], folder: Path) -> Path:
     """Return a copy of the model with its record: promotion may fail and be tried again."""
     work = folder / "work"
     shutil.rmtree(work, ignore_errors=True)
-    shutil.copytree(fitted.folder, work, ignore=shutil.ignore_patterns(MANIFEST))
+    work.mkdir()
+    for path in fitted.folder.iterdir():  # `copytree` would hide the disk's error in a list
+        if path.name != MANIFEST:
+            shutil.copyfile(path, work / path.name)
     write_json(work / "training.json", record)
     return work
 
@@ -166,14 +199,21 @@ def _record(
         },
         "versions": settings["versions"],
         "commit": settings["commit"],
-        "command": [_without_folders(argument) for argument in settings["command"]],
+        "command": _without_folders(settings["command"]),
+        "resumed": [
+            part | {"command": _without_folders(part["command"])}
+            for part in settings.get("resumed", ())
+        ],
         "best": fitted.best,
         "epochs": fitted.epochs,
     }
 
 
-def _without_folders(argument: str) -> str:
-    """Return an argument whose path, if it is one, is the file's name: a model may be published."""
-    option, equals, value = argument.rpartition("=")
-    is_path = "/" in value and Path(value).parent.is_dir()
-    return f"{option}{equals}{Path(value).name}" if is_path else argument
+def _without_folders(command: Sequence[str]) -> list[str]:
+    """Return arguments of which the paths are the files' names: a model may be published."""
+    named = []
+    for argument in command:
+        option, equals, value = argument.rpartition("=")
+        is_path = "/" in value and Path(value).parent.is_dir()
+        named.append(f"{option}{equals}{Path(value).name}" if is_path else argument)
+    return named

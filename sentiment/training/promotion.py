@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sentiment.errors import ModelError, first_line
+from sentiment.errors import ModelError, StorageError, first_line
 from sentiment.manifest import MANIFEST_FILE, write_manifest
 from sentiment.models import TEMPERATURE_FILE
 from sentiment.training.card import model_card
@@ -62,7 +62,8 @@ def promote(
 
     Raises:
         ModelError: the model cannot be served, has its labels swapped, or fails on golden
-            sentences; or the disk does. Says where `work` lies.
+            sentences. Says where `work` lies, as does
+        StorageError: the disk is full or cannot be written.
         SettingsError: something that is no model is in the way at `output`.
         DataError: there are no golden sentences, or no texts to evaluate on.
     """
@@ -92,7 +93,8 @@ def promote(
         replace_folder(work, output)
     except (ModelError, OSError) as error:
         reason = first_line(error).rstrip(".")
-        raise ModelError(f"{reason}; not promoted, and left for inspection in {work}") from error
+        kind = ModelError if isinstance(error, ModelError) else StorageError
+        raise kind(f"{reason}; not promoted, and left for inspection in {work}") from error
     log.info("%s is promoted: temperature %.4f", output, temperature["temperature"])
     return evaluation
 

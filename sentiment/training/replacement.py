@@ -19,6 +19,9 @@ RECORDS = ("training.json", "evaluation.json")
 MODEL_FILES = {*SERVED_FILES, *UNLISTED_FILES, *RECORDS, "special_tokens_map.json"}
 """What may be lost with the model that is replaced."""
 
+FIGURES = ("folds.json", "folds.jsonl", ".writing-folds.json", ".writing-folds.jsonl")
+"""What cross-validation writes, also when it is killed at it."""
+
 
 def check_replaceable(output: Path) -> None:
     """Return if a model may be written to `output`: nothing but a model would be lost.
@@ -36,6 +39,20 @@ def check_replaceable(output: Path) -> None:
         if entry.name not in MODEL_FILES or entry.is_dir():
             raise SettingsError(
                 f"{output} holds {entry.name}, which is no part of a model and would be lost; "
+                "move it away or choose another --output"
+            )
+
+
+def check_takes_figures(output: Path) -> None:
+    """Return if figures of folds may be written to `output`: no model lies there.
+
+    Raises:
+        SettingsError: there is something else than such figures.
+    """
+    for entry in sorted(output.iterdir()) if output.is_dir() else ():
+        if entry.name not in FIGURES:
+            raise SettingsError(
+                f"{output} holds {entry.name}, which is no part of the figures of folds; "
                 "move it away or choose another --output"
             )
 

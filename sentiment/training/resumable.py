@@ -53,15 +53,40 @@ class ResumableTrainer(transformers.Trainer):
 
     def train_or_resume(self) -> None:
         """Train from the last whole checkpoint; from the start where there is none."""
-        self.resumed = self.checkpoints.latest()
+        self.resumed = self._newest()
         if self.resumed is None:
             self.train()
         else:
             log.info("going on from step %d", self.resumed.step)
             self.train(resume_from_checkpoint=str(self.resumed.folder))
 
+    def _newest(self) -> Checkpoint | None:
+        """Return the newest checkpoint that is whole together with its best model.
+
+        Where none is, the newest one goes on without: hours of training are worth more than an
+        early epoch's model.
+        """
+        newest = None
+        for found in self.checkpoints.whole():
+            best = found.states.get("ours", {}).get("best")
+            if best is None or is_whole(self.checkpoints.model(best)):
+                return found
+            log.warning("%s is damaged, the best model so far", self.checkpoints.model(best))
+            newest = newest or found
+        if newest is not None:
+            log.warning("the best of the epochs from step %d on will be written", newest.step)
+        return newest
+
     def restore_loss(self) -> None:
-        """Take up the loss since the last row of the log, which the trainer begins at zero."""
+        """Take up the loss since the last row of the log, which the trainer begins at zero.
+
+        Of a step that must be evaluated again the earlier figures go.
+        """
+        self.state.log_history = [
+            row
+            for row in self.state.log_history
+            if "eval_loss" not in row or row["step"] <= self.evaluated_step
+        ]
         if self.resumed is not None:
             self._tr_loss += self.resumed.states["ours"]["loss_sum"]
             self._globalstep_last_logged = self.resumed.states["ours"]["logged_step"]
@@ -119,6 +144,8 @@ class ResumableTrainer(transformers.Trainer):
             self.evaluated_step = ours["evaluated_step"]
             if (best := ours["best"]) and is_whole(self.checkpoints.model(best)):
                 self.best = best
+            elif best:  # the epoch that ends here, if one does, is the best now
+                self.evaluated_step = min(self.evaluated_step, found.step - 1)
         except UNUSABLE as error:
             raise self._unusable(error) from error
 

@@ -18,21 +18,26 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from sentiment.errors import SettingsError
-from sentiment.models import BaseFiles
+from sentiment.errors import ModelError, SettingsError
+from sentiment.models import BaseFiles, file_sha256, find_weights
 from sentiment.training.checkpoints import Checkpoints, storage_errors, write_whole
 from sentiment.training.datasets import Dataset
 from sentiment.training.recipe import Recipe
+from sentiment.training.replacement import restore
 
 log = logging.getLogger(__name__)
 
 IDENTITY = ("recipe", "base", "data", "split", "teacher")
 """The parts of `settings.json` that make two runs the same training."""
 
+PROVENANCE = ("versions", "commit", "command")
+"""The parts that say with what a run was begun; a resumed one may go on with others."""
+
 LIBRARIES = ("torch", "transformers", "tokenizers")
 
 FINISHED = "finished.json"
-"""Appears when the training has ended; its model then lies in the run folder or the output."""
+"""Appears when the training has ended, and names the digest of its weights; the model then lies
+among the checkpoints, and after promotion at the output instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +102,7 @@ def opened_run(options: RunOptions, settings: dict[str, Any]) -> Iterator[Path]:
         StorageError: the folder cannot be written.
     """
     folder = options.folder
-    _refuse_to_lose(options)
+    _refuse_to_lose(options, settings)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / "lock").open("w")
@@ -107,8 +112,12 @@ def opened_run(options: RunOptions, settings: dict[str, Any]) -> Iterator[Path]:
         except OSError as error:
             raise SettingsError(f"{folder}: another process is training there") from error
         with storage_errors(folder):
+            restore(options.output)
+            _refuse_to_lose(options, settings)  # what was put back, or came meanwhile
             if options.resume and (folder / "settings.json").is_file():
-                _refuse_another(folder, settings)
+                begun = read_settings(folder)
+                _refuse_another(folder, begun, settings)
+                _note_resumed(folder, begun, settings)
             else:
                 if options.resume:
                     log.info("%s holds no training yet: beginning one", folder)
@@ -117,15 +126,54 @@ def opened_run(options: RunOptions, settings: dict[str, Any]) -> Iterator[Path]:
         yield folder
 
 
-def _refuse_to_lose(options: RunOptions) -> None:
+def is_promoted(options: RunOptions) -> bool:
+    """Whether the run's model lies at the output and nowhere else: nothing is left to do.
+
+    Raises:
+        SettingsError: it lies nowhere any more.
+    """
+    if not (options.folder / FINISHED).is_file() or (options.folder / "checkpoints").exists():
+        return False
+    if _holds_own_model(options):
+        return True
+    raise SettingsError(
+        f"{options.folder} is of a training that has ended, but its model is not in "
+        f"{options.output} any more; put it back, or begin anew without --resume"
+    )
+
+
+def _holds_own_model(options: RunOptions) -> bool:
+    """Whether the weights at the output are those with which this run has ended.
+
+    Not whether it has ended: promotion may have been refused, and an older model lie there.
+    """
+    try:
+        said = json.loads((options.folder / FINISHED).read_text(encoding="utf-8"))
+        return bool(said["weights_sha256"] == file_sha256(find_weights(options.output)))
+    except (OSError, ValueError, LookupError, TypeError, ModelError):
+        return False
+
+
+def _holds_own_figures(options: RunOptions, settings: dict[str, Any]) -> bool:
+    """Whether the figures of folds at the output are of this recipe and base."""
+    try:
+        said = json.loads((options.output / "folds.json").read_text(encoding="utf-8"))
+        own = settings["recipe"], settings["base"]["name"]
+        return bool((said["recipe"], said["base"]) == own)
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+
+
+def _refuse_to_lose(options: RunOptions, settings: dict[str, Any]) -> None:
     """Raise where going on would cost a finished model or an unfinished run."""
     if options.output.exists() and not options.output.is_dir():
         raise SettingsError(f"{options.output} is a file; --output names a folder")
     if options.overwrite:
         return
-    own = (options.folder / FINISHED).is_file() or (options.output / "folds.json").is_file()
-    if options.output.is_dir() and any(options.output.iterdir()) and not (options.resume and own):
-        raise SettingsError(f"{options.output} is not empty; --overwrite replaces it when done")
+    if options.output.is_dir() and any(options.output.iterdir()):
+        own = _holds_own_model(options) or _holds_own_figures(options, settings)
+        if not (options.resume and own):
+            raise SettingsError(f"{options.output} is not empty; --overwrite replaces it when done")
     if options.resume:
         return
     for checkpoints in (options.folder / "checkpoints", *options.folder.glob("*/checkpoints")):
@@ -136,19 +184,57 @@ def _refuse_to_lose(options: RunOptions) -> None:
             )
 
 
-def _refuse_another(folder: Path, settings: dict[str, Any]) -> None:
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Return what `settings.json` says; see `run_settings`.
+
+    `resumed` lists the `PROVENANCE` of the processes that went on with another one.
+
+    Raises:
+        SettingsError: the file is damaged.
+        OSError: it cannot be read.
+    """
     path = folder / "settings.json"
     try:
-        begun = json.loads(path.read_text(encoding="utf-8"))
-        differing = [
-            f"{name}: {before!r}, not {now!r}"
-            for part in IDENTITY
-            for name, before, now in _differences(part, begun[part], settings[part])
-        ]
-    except (ValueError, KeyError, TypeError) as error:
+        begun: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if all(part in begun for part in (*IDENTITY, *PROVENANCE)):
+            return begun
+    except (ValueError, TypeError) as error:
         raise SettingsError(f"{path}: not a training's settings") from error
+    raise SettingsError(f"{path}: not a training's settings")
+
+
+def _refuse_another(folder: Path, begun: dict[str, Any], settings: dict[str, Any]) -> None:
+    differing = [
+        f"{name}: {before!r}, not {now!r}"
+        for part in IDENTITY
+        for name, before, now in _differences(part, begun[part], settings[part])
+    ]
     if differing:
         raise SettingsError(f"{folder} is another training: it has {'; '.join(differing)}")
+
+
+def _note_resumed(folder: Path, begun: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Warn of other libraries, and write down what other code or command goes on."""
+    for name, before, now in _differences("versions", begun["versions"], settings["versions"]):
+        library = name.removeprefix("versions ")
+        log.warning(
+            "%s was begun with %s %s and goes on with %s: its weights may be others",
+            *(folder, library, before, now),
+        )
+    resumed = begun.get("resumed", [])
+    ours = {part: settings[part] for part in PROVENANCE}
+    known = [*resumed, {part: begun[part] for part in PROVENANCE}]
+    if not any(_same_provenance(ours, other) for other in known):
+        begun["resumed"] = [*resumed, ours]
+        write_whole(folder / "settings.json", json.dumps(begun, indent=2) + "\n")
+
+
+def _same_provenance(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two processes are the same but for `--resume`."""
+    commands = [[each for each in of["command"] if each != "--resume"] for of in (one, other)]
+    return commands[0] == commands[1] and all(
+        one[part] == other[part] for part in PROVENANCE if part != "command"
+    )
 
 
 def _differences(part: str, begun: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:

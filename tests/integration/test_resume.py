@@ -147,7 +147,7 @@ def assert_the_same(output, unbroken):
 
 def test_a_finished_run_keeps_its_settings_and_log_but_no_checkpoint(unbroken):
     kept = {path.name for path in run_folder(unbroken[0]).iterdir()}
-    assert kept == {"settings.json", "log.jsonl", "finished.json", "lock"}
+    assert kept == {"settings.json", "log.jsonl", "finished.json", "lock", "conflicts.jsonl"}
     steps = [row for row in rows(unbroken[0]) if "loss" in row]
     assert [row["step"] for row in steps] == list(range(1, STEPS + 1))
     assert all(row.keys() >= {"learning_rate", "gradient_norm", "epoch"} for row in steps)
@@ -212,6 +212,40 @@ def test_a_checkpoint_that_was_being_written_when_the_process_died_does_not_coun
     assert_the_same(output, unbroken)
 
 
+def test_texts_with_two_labels_are_listed_in_the_run_folder(unbroken):
+    output, done = unbroken
+    (conflict,) = json_lines(run_folder(output) / "conflicts.jsonl")
+    assert conflict == {
+        "text": "sales of nokia rose .",
+        "kept": "positive",
+        "other": "negative",
+        "kept_at": "bank.txt:1",
+        "other_at": "teacher.csv:33",
+    }
+    said = f"texts with two labels, of which the first counts: 1, see {run_folder(output)}"
+    assert f"{said}/conflicts.jsonl\n" in done.stderr
+
+
+def test_the_record_says_with_what_a_training_began_and_went_on(forks, command, output, unbroken):
+    stop(forks, command, output)
+    path = run_folder(output) / "settings.json"
+    settings = json.loads(path.read_text())
+    now = settings["versions"]["torch"]
+    settings["versions"]["torch"], settings["commit"] = "1.0", "abc"
+    path.write_text(json.dumps(settings))
+    done = forks.run(command(output, "--resume"))
+    assert done.code == 0, done.stderr
+    assert f"was begun with torch 1.0 and goes on with {now}: its weights may be" in done.stderr
+    record = json.loads((output / "training.json").read_text())
+    assert (record["versions"]["torch"], record["commit"]) == ("1.0", "abc")
+    assert "--resume" not in record["command"]
+    (resumed,) = record["resumed"]
+    assert resumed["versions"]["torch"] == now
+    assert resumed["command"][-1] == "--resume"
+    assert not any("/" in argument for argument in resumed["command"])
+    assert json.loads((unbroken[0] / "training.json").read_text())["resumed"] == []
+
+
 def test_a_torn_checkpoint_is_passed_over_for_the_one_before(forks, command, output, unbroken):
     stop(forks, command, output)
     kept = steps_kept(output)
@@ -223,6 +257,56 @@ def test_a_torn_checkpoint_is_passed_over_for_the_one_before(forks, command, out
     assert "is damaged: going on from the checkpoint before it" in done.stderr
     assert f"going on from step {kept[0]}" in done.stderr
     assert_the_same(output, unbroken)
+
+
+def tear(folder):
+    """Break every weights file in a folder."""
+    for path in folder.glob("*.safetensors"):
+        path.write_bytes(path.read_bytes()[:-1] + b"\x00")
+
+
+def test_torn_checkpoints_do_not_outlive_whole_ones(tmp_path):
+    import torch
+
+    from sentiment.training.checkpoints import Checkpoints
+
+    checkpoints = Checkpoints(tmp_path)
+    weights = {"weights": {"w": torch.ones(1)}}
+    for step in (7, 10):
+        checkpoints.write(step, tensors=weights, states={"ours": step})
+        tear(tmp_path / f"step-{step:08}")
+    for step in (3, 6, 9):
+        checkpoints.write(step, tensors=weights, states={"ours": step})
+        assert next(checkpoints.whole()).step == step
+    assert names(tmp_path) == {"step-00000006", "step-00000009"}
+
+
+def test_with_a_torn_best_model_the_checkpoint_before_it_is_taken(forks, command, output, unbroken):
+    assert forks.run(command(output), nan_at=9).code == 3  # at step 5
+    (best,) = (run_folder(output) / "checkpoints").glob("best-*")
+    tear(best)
+    assert steps_kept(output) == [3, 4]
+    done = forks.run(command(output, "--resume"))
+    assert done.code == 0, done.stderr
+    assert f"{best} is damaged, the best model so far" in done.stderr
+    assert "going on from step 3" in done.stderr
+    assert_the_same(output, unbroken)
+
+
+@pytest.mark.parametrize("every", [3, 4])
+def test_where_no_best_model_is_whole_training_goes_on_and_says_so(forks, command, output, every):
+    steps = f"--checkpoint-steps={every}"
+    assert forks.run(command(output, steps), refused=True).code == 3
+    checkpoints = run_folder(output) / "checkpoints"
+    for best in checkpoints.glob("best-*"):
+        tear(best)
+    last = steps_kept(output)[-1]
+    done = forks.run(command(output, steps, "--resume"))
+    assert done.code == 0, done.stderr
+    assert f"the best of the epochs from step {last} on will be written" in done.stderr
+    record = json.loads((output / "training.json").read_text())
+    assert record["best"]["step"] >= last
+    assert [entry["epoch"] for entry in record["epochs"]] == [1, 2, 3, 4]
 
 
 def test_a_full_disk_is_one_line_and_the_training_can_be_resumed(forks, command, output, unbroken):
@@ -239,6 +323,17 @@ def test_a_full_disk_is_one_line_and_the_training_can_be_resumed(forks, command,
     done = forks.run(command(output, "--resume"))
     assert done.code == 0, done.stderr
     assert_the_same(output, unbroken)
+
+
+def test_a_disk_that_is_full_at_promotion_is_one_line(forks, command, output):
+    assert forks.run(command(output), refused=True).code == 3
+    best = max((run_folder(output) / "checkpoints").glob("best-*"))
+    largest = (best / "model.safetensors").stat().st_size
+    full = forks.run(command(output, "--resume"), largest_file=largest - 1)
+    assert full.code == 5
+    line = full.stderr.splitlines()[-1]
+    copy = run_folder(output) / "work" / "model.safetensors"
+    assert line == f"error: {copy}: cannot be written: File too large"
 
 
 def test_nothing_in_a_run_folder_can_run_code(forks, command, output, unbroken, folder):
@@ -334,6 +429,63 @@ def test_an_old_model_is_replaced_only_when_the_new_one_is_done(forks, command, 
     assert json.loads((output / "training.json").read_text())["recipe"]["seed"] == 8
 
 
+def test_an_old_model_is_not_replaced_unasked_by_one_that_promotion_had_refused(
+    forks, command, output, unbroken
+):
+    shutil.copytree(unbroken[0], output)
+    old = sha256(output / "model.safetensors")
+    refused = forks.run(command(output, "--overwrite", "--seed=8"), refused=True)
+    assert refused.code == 3, refused.stderr
+    unasked = forks.run(command(output, "--resume", "--seed=8"))
+    assert unasked.code == 2
+    assert "is not empty; --overwrite replaces it when done" in unasked.stderr
+    assert sha256(output / "model.safetensors") == old
+    asked = forks.run(command(output, "--resume", "--overwrite", "--seed=8"))
+    assert asked.code == 0, asked.stderr
+    assert "epoch" not in asked.stderr  # it was trained already
+    assert sha256(output / "model.safetensors") != old
+
+
+def test_a_model_that_waits_for_promotion_is_not_lost_unasked(forks, command, output):
+    steps = "--checkpoint-steps=1000"  # none is written: only the best model is there
+    assert forks.run(command(output, steps, epochs=1), refused=True).code == 3
+    assert not steps_kept(output)
+    again = forks.run(command(output, steps, epochs=1))
+    assert again.code == 2
+    assert "holds an unfinished training" in again.stderr
+    assert list((run_folder(output) / "checkpoints").glob("best-*"))
+
+
+@pytest.mark.parametrize("removed", [0, 24])
+def test_a_promoted_model_is_not_trained_again_however_far_its_checkpoints_were_removed(
+    forks, command, output, unbroken, removed
+):
+    done = forks.run(command(output), die_removing=["/checkpoints", removed])
+    assert done.code == -signal.SIGKILL, done.stderr
+    resumed = forks.run(command(output, "--resume"))
+    assert resumed.code == 0, resumed.stderr
+    assert "epoch" not in resumed.stderr
+    assert names(run_folder(output)) == names(run_folder(unbroken[0]))
+    assert_the_same(output, unbroken)
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir() if path.name != "work"}
+
+
+def test_a_finished_model_that_was_taken_away_is_not_trained_again(
+    forks, command, output, unbroken
+):
+    shutil.copytree(run_folder(unbroken[0]), run_folder(output))
+    for emptied in (False, True):
+        if emptied:
+            output.mkdir()
+        done = forks.run(command(output, "--resume"))
+        assert done.code == 2
+        (line,) = done.stderr.splitlines()
+        assert "is of a training that has ended, but its model is not in " in line
+
+
 def test_a_loss_that_is_no_number_stops_at_once_and_keeps_the_best_model(forks, command, output):
     done = forks.run(command(output), nan_at=13)  # accumulation makes it step 7, in epoch 2
     assert done.code == 3
@@ -363,6 +515,65 @@ def test_folds_that_are_finished_are_not_trained_again(forks, command, output):
     assert {each["fold"] for each in predictions} == {1, 2}
     for each in predictions:
         assert sum(each["probabilities"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_fold_killed_before_it_could_remove_its_checkpoints_leaves_none(forks, command, output):
+    done = forks.run(command(output, "--folds=2"), die_removing=["fold-1/checkpoints", 0])
+    assert done.code == -signal.SIGKILL, done.stderr
+    done = forks.run(command(output, "--folds=2", "--resume"))
+    assert done.code == 0, done.stderr
+    assert names(run_folder(output) / "fold-1") == names(run_folder(output) / "fold-2")
+    assert "checkpoints" not in names(run_folder(output) / "fold-1")
+
+
+def test_a_model_left_aside_by_a_killed_promotion_is_put_back_at_the_next_start(
+    forks, command, output, unbroken
+):
+    shutil.copytree(unbroken[0], output.with_name(f".{output.name}.replaced-by-promotion"))
+    done = forks.run(command(output))
+    assert done.code == 2
+    assert "put back the model that an interrupted promotion had moved aside" in done.stderr
+    assert "is not empty; --overwrite replaces it when done" in done.stderr
+    assert sha256(output / "model.safetensors") == sha256(unbroken[0] / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--folds=1"], "--folds 1 leaves nothing to train on; it takes 2 or more"),
+        (["--folds=2", "--golden=golden.csv"], "--golden is for promotion, and --folds promotes"),
+    ],
+)
+def test_folds_are_two_or_more_and_promote_nothing(forks, command, output, flags, said):
+    done = forks.run(command(output, *flags))
+    assert done.code == 2
+    (line,) = done.stderr.splitlines()
+    assert said in line
+
+
+def test_figures_of_folds_are_not_written_into_a_models_folder(forks, command, output, unbroken):
+    shutil.copytree(unbroken[0], output)
+    done = forks.run(command(output, "--folds=2", "--overwrite"))
+    assert done.code == 2
+    assert "which is no part of the figures of folds" in done.stderr
+    assert names(output) == names(unbroken[0])
+
+
+def test_folds_need_no_split_that_can_be_trained(forks, command, output, folder):
+    few = folder / "few.csv"
+    rows = ["a rose,positive", "b rose,positive", "a fell,negative", "c stayed,neutral"]
+    few.write_text("\n".join(["text,label", *rows]) + "\n")
+    arguments = [each for each in command(output, "--folds=2") if not each.startswith("--data")]
+    done = forks.run([*arguments, f"--data={few}"])
+    assert "fold 1 of 2" in done.stderr
+
+
+def test_figures_of_another_recipe_are_not_replaced_unasked(forks, command, output):
+    output.mkdir()
+    (output / "folds.json").write_text('{"base": "base", "recipe": {}}')
+    done = forks.run(command(output, "--folds=2", "--resume"))
+    assert done.code == 2
+    assert "is not empty; --overwrite replaces it when done" in done.stderr
 
 
 def test_a_teacher_is_asked_once(forks, command, output, unbroken):

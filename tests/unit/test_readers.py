@@ -319,11 +319,13 @@ def test_a_wrong_row_is_named_by_file_and_row(write_table, kind, wrong, message)
 
 
 @pytest.mark.parametrize("kind", TABLES)
-def test_a_row_with_an_empty_probability_falls_back_to_its_label(write_table, kind):
+def test_a_row_with_an_empty_probability_falls_back_to_its_label_which_is_a_teachers(
+    write_table, kind
+):
     table = [{"text": "Up", "label": "negative", "positive": 0.7, "negative": None, "neutral": 0.3}]
     ((_, example),) = read_file(write_table(kind, table))
     assert example.target == NEGATIVE
-    assert not example.soft
+    assert example.soft
 
 
 @pytest.mark.parametrize("kind", TABLES)

@@ -7,6 +7,7 @@ Every failure that has a name ends in one line on standard error and an exit cod
 
 import json
 import logging
+import os
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -229,7 +230,12 @@ def train(
         bool, typer.Option(help="Smooth PhraseBank's labels by how many annotators agreed.")
     ] = False,
     temperature: Annotated[
-        float, typer.Option(min=0.1, help="At which targets are compared; 3 suits a teacher's.")
+        float,
+        typer.Option(
+            min=0.1,
+            help="Of distillation, at which targets are compared; 3 suits a teacher's. That of "
+            "calibration, temperature.json, is another: it is fitted when training is done.",
+        ),
     ] = 1.0,
     masked_share: Annotated[
         float, typer.Option(min=0, max=0.9, help="Share of tokens hidden while training.")
@@ -266,6 +272,7 @@ def train(
     Checkpoints and logs are in OUTPUT.run; the same command with --resume continues.
     """
     options = locals()
+    _refuse_own_folder(output)
     _log_to_terminal()
     _need_training_libraries()
     from sentiment.training.pipeline import train as train_model
@@ -287,6 +294,17 @@ def train(
         options=RunOptions(**_those_of(RunOptions, options)),
     )
     print(json.dumps(made, indent=2))
+
+
+def _refuse_own_folder(output: Path) -> None:
+    """See that a folder of that name may come and go.
+
+    Raises:
+        SettingsError: it is the folder that the command runs in, or holds that.
+    """
+    place = Path(os.path.realpath(output))
+    if output.name in ("", "..") or Path.cwd().is_relative_to(place):
+        raise SettingsError(f"--output {output} is no name of a new folder, but {place}")
 
 
 def _those_of(kind: type, options: dict[str, Any]) -> dict[str, Any]:

@@ -76,9 +76,15 @@ def caveats(evaluation: dict[str, Any]) -> Iterator[str]:
     """Yield what a reader must know before believing a figure."""
     yield (
         "Each interval says what another draw of texts of the same kind would change (bootstrap, "
-        "2,000 resamples, 95 %). It does not cover what another seed of the training or other "
-        "annotators would change."
+        "2,000 resamples, 95 %; texts that resemble each other are drawn together). It does not "
+        "cover what another seed of the training or other annotators would change. Of an F1 of 0 "
+        "or 1 it has no width, which is no certainty."
     )
+    if evaluation["comparisons"]:
+        yield (
+            "McNemar's test takes each text by itself: where many resemble each other, a "
+            "difference is less certain than p says."
+        )
     kinds = {each["kind"] for each in evaluation["sets"]}
     if evaluation["data"]["split_sha256"] is not None:
         yield (

@@ -153,7 +153,7 @@ DOORS = {
     "pydantic": {"settings", "api.schemas", "api.openapi"},
     "pydantic_settings": {"settings"},
     "prometheus_client": {"metrics"},
-    "sklearn": {"training.trainer", "training.measures"},
+    "sklearn": {"training.trainer"},
     "scipy": {"training.measures", "training.temperature"},
     "matplotlib": {"training.plots"},
     "rich": {"training.report", "training.progress"},

@@ -44,7 +44,7 @@ Counts = npt.NDArray[np.int64]
 
 
 def measure(examples: Sequence[Example], probabilities: npt.ArrayLike) -> dict[str, Any]:
-    """Return every figure of one set of texts, ready for JSON, rounded to 4 digits.
+    """Return every figure of one set of texts, ready for JSON, mostly rounded to 4 digits.
 
     The order of the texts makes no difference to the last digit.
 
@@ -68,6 +68,8 @@ def measure(examples: Sequence[Example], probabilities: npt.ArrayLike) -> dict[s
         of modern neural networks", equation 3); `reliability`: its bins, the empty ones left
         out; `ece_when_calibrated`: what a faultless model would show on as many texts.
 
+        `unrounded`: the figures that thresholds are held against.
+
         `intervals`: low and high of 95 %, by 2,000 bootstrap resamples of clusters, each of them
         texts that resemble each other; see `intervals.py`.
 
@@ -89,15 +91,17 @@ def measure(examples: Sequence[Example], probabilities: npt.ArrayLike) -> dict[s
     points, intervals = counted_figures(confusion), counted_intervals(confusions)
     calibration = _calibration(given, predicted == expected, clusters)
     log_loss = -(targets * np.log(np.maximum(given, LEAST_PROBABILITY))).sum(axis=1).mean()
+    unrounded = {
+        **{name: float(points[name]) for name in ("accuracy", "macro_f1", "weighted_f1")},
+        "brier": float(((given - targets) ** 2).sum(axis=1).mean()),
+        "log_loss": float(log_loss),
+        "ece": calibration["unrounded"],
+    }
     return {
         "texts": len(examples),
-        "accuracy": rounded(points["accuracy"]),
-        "macro_f1": rounded(points["macro_f1"]),
-        "weighted_f1": rounded(points["weighted_f1"]),
-        "brier": rounded(((given - targets) ** 2).sum(axis=1).mean()),
-        "log_loss": rounded(log_loss),
+        **{name: rounded(figure) for name, figure in unrounded.items()},
+        "unrounded": unrounded,
         "mean_absolute_error": rounded(np.abs(given - targets).mean()),
-        "ece": calibration["ece"],
         "ece_when_calibrated": calibration["ece_when_calibrated"],
         "intervals": {
             **{name: rounded(intervals[name]) for name in ("accuracy", "macro_f1", "weighted_f1")},
@@ -193,7 +197,7 @@ def _calibration(probabilities: Floats, right: Bools, clusters: Counts) -> dict[
     sums = np.bincount(bins, weights=confidences, minlength=BINS)
     rights = np.bincount(bins, weights=right, minlength=BINS)
     return {
-        "ece": rounded(np.abs(sums - rights).sum() / len(right)),
+        "unrounded": float(np.abs(sums - rights).sum() / len(right)),
         "ece_when_calibrated": rounded(error_when_calibrated(bins, confidences)),
         "interval": rounded(calibration_interval(bins, confidences - right, numbers)),
         "bins": [

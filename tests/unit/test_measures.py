@@ -19,6 +19,7 @@ from sentiment.training.intervals import (
     wilson_interval,
 )
 from sentiment.training.measures import mcnemar, measure
+from sentiment.training.thresholds import LEAST, MOST
 
 POSITIVE, NEGATIVE, NEUTRAL = range(3)
 
@@ -124,6 +125,13 @@ def test_counted_figures_of_many_matrices_are_those_of_each():
         assert together["macro_f1"][index] == pytest.approx(
             f1_score(expected, predicted, average="macro", zero_division=0)
         )
+
+
+def test_figures_are_kept_unrounded_beside_the_rounded(four):
+    assert four["unrounded"]["macro_f1"] == pytest.approx(7 / 9, abs=1e-15)
+    assert four["unrounded"].keys() == {*LEAST, *MOST}
+    for name, figure in four["unrounded"].items():
+        assert four[name] == round(figure, 4)
 
 
 # How well it knows

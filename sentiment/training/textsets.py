@@ -69,10 +69,13 @@ def benchmark_texts(name: str, files: Sequence[Path]) -> TextSet:
     """Return the texts of a benchmark's files as one set.
 
     Raises:
-        DataError: a file cannot be read, or the same is given twice.
+        DataError: a file cannot be read, or two have one name.
     """
-    if len({path.resolve() for path in files}) < len(files):
-        raise DataError(f"benchmark {name}: a file is given twice")
+    names = [path.name for path in files]
+    if repeated := sorted({each for each in names if names.count(each) > 1}):
+        raise DataError(
+            f"benchmark {name}: two files are named {', '.join(repeated)}; records go by name"
+        )
     return TextSet(
         f"{BENCHMARK}{name}",
         "benchmark",

@@ -15,6 +15,7 @@ from sentiment.models import COMPACT_FOLDER
 from sentiment.predictions import LABELS
 from sentiment.training.datasets import RESERVED_TEXTS, read_examples
 from sentiment.training.evaluation import evaluate_split, training_record, was_held_out
+from sentiment.training.page import page as build_page
 from sentiment.training.splits import split_examples
 
 HELD_OUT = 0.3
@@ -247,6 +248,17 @@ def test_the_page_says_which_texts_and_models_it_speaks_of(page, report):
     assert "compact was trained on another selection of texts" in page
     assert "what it has seen of them is not known" in page
     assert "Benchmarks are texts of another kind" in page
+
+
+def test_files_of_one_name_are_told_apart_by_what_they_are_part_of(report):
+    *parts, benchmark = report["sets"]
+    sets = [*parts, benchmark | {"files_sha256": {"own.txt": "b" * 64}}]
+    data = report["data"] | {"files_sha256": {"own.txt": "d" * 64}}
+    plots = dict.fromkeys(("overview", "labels", "groups"), [""])
+    plots |= dict.fromkeys(("confusion", "reliability"), ["", ""])
+    written = build_page(report | {"sets": sets, "data": data}, plots)
+    assert f"| The data | own.txt | `{'d' * 64}` |" in written
+    assert f"| Tweets | own.txt | `{'b' * 64}` |" in written
 
 
 def test_every_row_of_a_table_has_as_many_cells_as_its_head(page, hostile_page):

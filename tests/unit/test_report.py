@@ -2,10 +2,10 @@
 
 import pytest
 
-from sentiment.errors import SettingsError, ThresholdMissed
+from sentiment.errors import DataError, SettingsError, ThresholdMissed
 from sentiment.training.evaluation import model_names
 from sentiment.training.markdown import LONGEST, escaped, table
-from sentiment.training.textsets import name_benchmarks, set_title
+from sentiment.training.textsets import benchmark_texts, name_benchmarks, set_title
 from sentiment.training.thresholds import check_thresholds, parse_thresholds
 
 
@@ -96,6 +96,16 @@ def test_files_of_one_benchmark_belong_together(tmp_path):
         "c": ["c.csv"],
         "=d": ["=d"],
     }
+
+
+@pytest.mark.parametrize("folders", [("a", "b"), ("a", "a")])
+def test_two_files_of_one_name_are_refused_in_one_benchmark(tmp_path, folders):
+    for folder in folders:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "sent.csv").write_text("text,label\nUp,1\n")
+    files = [tmp_path / folder / "sent.csv" for folder in folders]
+    with pytest.raises(DataError, match=r"^benchmark FiQA: two files are named sent\.csv; records"):
+        benchmark_texts("FiQA", files)
 
 
 # Thresholds

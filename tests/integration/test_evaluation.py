@@ -254,8 +254,8 @@ def test_files_of_one_name_are_told_apart_by_what_they_are_part_of(report):
     *parts, benchmark = report["sets"]
     sets = [*parts, benchmark | {"files_sha256": {"own.txt": "b" * 64}}]
     data = report["data"] | {"files_sha256": {"own.txt": "d" * 64}}
-    plots = dict.fromkeys(("overview", "labels", "groups"), [""])
-    plots |= dict.fromkeys(("confusion", "reliability"), ["", ""])
+    kinds = ("overview", "labels", "groups", "confusion", "reliability")
+    plots = {kind: ["", ""] for kind in kinds}
     written = build_page(report | {"sets": sets, "data": data}, plots)
     assert f"| The data | own.txt | `{'d' * 64}` |" in written
     assert f"| Tweets | own.txt | `{'b' * 64}` |" in written

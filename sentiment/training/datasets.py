@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sentiment.errors import DataError
-from sentiment.models import file_sha256
+from sentiment.manifest import file_sha256
 from sentiment.predictions import LABELS
 from sentiment.training.examples import Example, comparison_key
 from sentiment.training.phrasebank import AGREEMENTS, source_names, stronger_files, stronger_names

@@ -115,8 +115,12 @@ def caveats(evaluation: dict[str, Any]) -> Iterator[str]:
             "confusion matrix which labels are mistaken for which."
         )
     for each in evaluation["sets"]:
-        if shared := each.get("texts_also_in_data"):
-            yield f"{shared:,} texts of {escaped(set_title(each['name']))} stand in the data too."
+        if similar := each.get("texts_like_the_data"):
+            yield (
+                f"{similar:,} texts of {escaped(set_title(each['name']))} resemble texts of the "
+                f"data, {each['texts_also_in_data']:,} of which stand there as they are: a model "
+                "trained on the data knows them."
+            )
         for name, part in figures_of(evaluation, each["name"]):
             if part.get("trained_on"):
                 title = escaped(set_title(each["name"]))

@@ -11,12 +11,9 @@ from pathlib import Path
 
 from sentiment.errors import DataError
 from sentiment.predictions import LABELS
-from sentiment.training.benchmarks import read_benchmark
 from sentiment.training.examples import Example, hard_target, parse_text, soft_target
 from sentiment.training.phrasebank import AGREEMENTS, read_agreements, read_sentences
 from sentiment.training.rows import Row, at_row, read_rows
-
-__all__ = ["Columns", "read_benchmark", "read_file"]
 
 TEXT_COLUMNS = ("text", "sentence")
 LABEL_COLUMNS = ("label", "sentiment")

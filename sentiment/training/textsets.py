@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from sentiment.errors import DataError
-from sentiment.models import file_sha256
+from sentiment.manifest import file_sha256
 from sentiment.predictions import LABELS
-from sentiment.training.datasets import Dataset, Example, comparison_key
-from sentiment.training.readers import read_benchmark
-from sentiment.training.splits import Part, Split
+from sentiment.training.benchmarks import read_benchmark
+from sentiment.training.datasets import Dataset
+from sentiment.training.examples import Example, comparison_key
+from sentiment.training.splits import Part, Split, without_seen
 
 BENCHMARK = "benchmark:"
 """Before a benchmark's name, where it stands among the other sets."""
@@ -100,6 +101,8 @@ def describe(texts: TextSet, dataset: Dataset) -> dict[str, Any]:
     if texts.kind == "benchmark":
         described["files_sha256"] = dict(texts.files_sha256)
         described["texts_also_in_data"] = sum(key in known for key in keys)
+        new = without_seen(texts.examples, seen=dataset.examples)
+        described["texts_like_the_data"] = len(keys) - len(new)
     return described
 
 

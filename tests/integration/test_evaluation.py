@@ -17,6 +17,7 @@ from sentiment.training.datasets import RESERVED_TEXTS, read_examples
 from sentiment.training.evaluation import evaluate_split, training_record, was_held_out
 from sentiment.training.page import page as build_page
 from sentiment.training.splits import split_examples
+from sentiment.training.textsets import benchmark_texts, describe
 
 HELD_OUT = 0.3
 
@@ -212,6 +213,15 @@ def test_a_model_of_other_data_is_not_said_to_be_held_out(report):
     compact, rival = report["models"]
     assert compact["held_out_from_its_training"] is False
     assert rival["held_out_from_its_training"] is None
+
+
+def test_texts_of_a_benchmark_that_the_data_knows_are_counted(tmp_path):
+    own, tweets = tmp_path / "own.csv", tmp_path / "tweets.csv"
+    own.write_text("text,label\nNet sales of the paper unit rose 5 %,positive\nUp,positive\n")
+    rows = ["up!,1", "Net sales of the paper unit rose 7 %,1", "Paper is out,2"]
+    tweets.write_text("\n".join(["text,label", *rows, ""]))
+    described = describe(benchmark_texts("Tweets", [tweets]), read_examples([own]))
+    assert (described["texts_also_in_data"], described["texts_like_the_data"]) == (1, 2)
 
 
 # The report

@@ -17,8 +17,9 @@ from pyarrow import parquet
 from sentiment.errors import DataError
 from sentiment.predictions import LABELS
 from sentiment.training import rows
+from sentiment.training.benchmarks import read_benchmark
 from sentiment.training.examples import MAX_TEXT_CHARS
-from sentiment.training.readers import Columns, read_benchmark, read_file
+from sentiment.training.readers import Columns, read_file
 from sentiment.training.rows import CHUNK_BYTES, MAX_ROW_BYTES
 
 POSITIVE, NEGATIVE, NEUTRAL = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)

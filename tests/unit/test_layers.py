@@ -100,6 +100,7 @@ LAYERS = {
     6: [
         "launcher",
         "workers",
+        "options",
         "cli",
         "__main__",
         "__init__",
@@ -158,7 +159,7 @@ DOORS = {
     "matplotlib": {"training.plots"},
     "rich": {"training.report", "training.progress"},
     "pyarrow": {"training.rows"},
-    "typer": {"cli"},
+    "typer": {"cli", "options"},
     "uvicorn": {"launcher", "api.protocol", "api.parsing", "api.connection"},
     "httptools": {"api.parsing"},
 }

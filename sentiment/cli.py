@@ -7,6 +7,7 @@ Every failure that has a name ends in one line on standard error and an exit cod
 
 import json
 import logging
+import os
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.exceptions import TyperException
 
+from sentiment import options
 from sentiment.errors import (
     DataError,
     Interrupted,
@@ -39,26 +41,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-DataFiles = Annotated[
-    list[Path],
-    typer.Option(
-        help="Labelled texts: Financial PhraseBank as published (.txt), or .csv, .tsv, .jsonl, "
-        ".parquet with a text and a label or positive, negative, neutral. May be given several "
-        "times; of a text that occurs twice the first row counts."
-    ),
-]
-TextColumn = Annotated[str | None, typer.Option(help="Column of the text; else text, or sentence.")]
-LabelColumn = Annotated[
-    str | None, typer.Option(help="Column of the label; else label, or sentiment.")
-]
-SeenFiles = Annotated[
-    list[Path] | None,
-    typer.Option(help="Labelled texts that the base or a teacher has seen; never evaluated."),
-]
-HeldOut = Annotated[
-    float, typer.Option(min=0.01, max=0.4, help="Share of the texts for each of validation, test.")
-]
 
 
 def main() -> None:
@@ -185,87 +167,52 @@ def quantize(
 
 @app.command()
 def train(
-    data: DataFiles,
-    base: Annotated[str, typer.Option(help="Model to start from: folder, or Hub name@revision.")],
-    output: Annotated[Path, typer.Option(help="Folder to write the model to.")],
-    base_sha256: Annotated[
-        str | None, typer.Option(help="Refuse a base whose weights have another digest.")
-    ] = None,
-    teacher: Annotated[
-        str | None, typer.Option(help="Model whose answers are learnt beside the labels.")
-    ] = None,
-    teacher_share: Annotated[
-        float, typer.Option(min=0, max=1, help="Weight of the teacher against a label.")
-    ] = 0.5,
-    epochs: Annotated[float, typer.Option(min=0.01, help="Passes over the data.")] = 3,
-    patience: Annotated[
-        int, typer.Option(min=0, help="Stop after so many epochs without a better macro-F1.")
-    ] = 0,
-    learning_rate: Annotated[float, typer.Option(min=0, help="AdamW's, at its peak.")] = 2e-5,
-    adam_epsilon: Annotated[float, typer.Option(min=0, help="AdamW's.")] = 1e-8,
-    weight_decay: Annotated[float, typer.Option(min=0, help="AdamW's.")] = 0.01,
-    clip_norm: Annotated[float, typer.Option(min=0, help="Largest norm of a gradient.")] = 1.0,
-    batch_texts: Annotated[int, typer.Option(min=1, help="Texts in one batch.")] = 16,
-    accumulation: Annotated[int, typer.Option(min=1, help="Batches summed into one step.")] = 1,
-    warmup_share: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the steps until the peak rate.")
-    ] = 0.1,
-    layer_decay: Annotated[
-        float, typer.Option(min=0, max=1, help="Rate of a layer over that of the one above.")
-    ] = 1.0,
-    unfreeze_every: Annotated[
-        float, typer.Option(min=0, help="Epochs until one more layer is trained; 0: all at once.")
-    ] = 0.0,
-    average_decay: Annotated[
-        float, typer.Option(min=0, max=1, help="Of the moving average of the weights; 0: none.")
-    ] = 0.0,
-    class_weights: Annotated[
-        str, typer.Option(help="balanced: rare labels weigh more; none.")
-    ] = "none",
-    label_smoothing: Annotated[
-        float, typer.Option(min=0, max=1, help="For annotators' labels; not for a teacher's.")
-    ] = 0.0,
-    by_agreement: Annotated[
-        bool, typer.Option(help="Smooth PhraseBank's labels by how many annotators agreed.")
-    ] = False,
-    temperature: Annotated[
-        float, typer.Option(min=0.1, help="At which targets are compared; 3 suits a teacher's.")
-    ] = 1.0,
-    masked_share: Annotated[
-        float, typer.Option(min=0, max=0.9, help="Share of tokens hidden while training.")
-    ] = 0.0,
-    max_tokens: Annotated[int, typer.Option(min=8, max=512, help="Cut longer texts.")] = 128,
-    held_out: HeldOut = 0.1,
-    folds: Annotated[
-        int, typer.Option(min=0, help="Measure by so many folds instead of writing a model.")
-    ] = 0,
-    golden: Annotated[
-        Path | None, typer.Option(help="CSV that the model must get right, for other domains.")
-    ] = None,
-    bf16: Annotated[bool, typer.Option(help="Autocast to bfloat16.")] = False,
-    fp16: Annotated[bool, typer.Option(help="Autocast to float16; needs a GPU.")] = False,
-    seed: Annotated[int, typer.Option(help="Of weights, order and dropout.")] = 7,
-    threads: Annotated[int, typer.Option(min=0, help="Of torch; 0: as it chooses.")] = 0,
-    resume: Annotated[bool, typer.Option(help="Go on where the same training stopped.")] = False,
-    overwrite: Annotated[
-        bool, typer.Option(help="Replace the output when done, and an unfinished training.")
-    ] = False,
-    checkpoint_steps: Annotated[
-        int, typer.Option(min=0, help="Steps between checkpoints; 0: at 2 % of the time.")
-    ] = 0,
-    log_steps: Annotated[int, typer.Option(min=1, help="Steps between rows of the log.")] = 10,
-    tensorboard: Annotated[
-        bool | None, typer.Option(help="Write its log; else wherever it is installed.")
-    ] = None,
-    text_column: TextColumn = None,
-    label_column: LabelColumn = None,
-    seen: SeenFiles = None,
+    data: options.DataFiles,
+    base: options.Base,
+    output: options.Output,
+    base_sha256: options.BaseSha256 = None,
+    teacher: options.Teacher = None,
+    teacher_share: options.TeacherShare = 0.5,
+    epochs: options.Epochs = 3,
+    patience: options.Patience = 0,
+    learning_rate: options.LearningRate = 2e-5,
+    adam_epsilon: options.AdamEpsilon = 1e-8,
+    weight_decay: options.WeightDecay = 0.01,
+    clip_norm: options.ClipNorm = 1.0,
+    batch_texts: options.BatchTexts = 16,
+    accumulation: options.Accumulation = 1,
+    warmup_share: options.WarmupShare = 0.1,
+    layer_decay: options.LayerDecay = 1.0,
+    unfreeze_every: options.UnfreezeEvery = 0.0,
+    average_decay: options.AverageDecay = 0.0,
+    class_weights: options.ClassWeights = "none",
+    label_smoothing: options.LabelSmoothing = 0.0,
+    by_agreement: options.ByAgreement = False,
+    temperature: options.Temperature = 1.0,
+    masked_share: options.MaskedShare = 0.0,
+    max_tokens: options.MaxTokens = 128,
+    held_out: options.HeldOut = 0.1,
+    folds: options.Folds = 0,
+    golden: options.Golden = None,
+    bf16: options.Bf16 = False,
+    fp16: options.Fp16 = False,
+    seed: options.Seed = 7,
+    threads: options.Threads = 0,
+    resume: options.Resume = False,
+    overwrite: options.Overwrite = False,
+    checkpoint_steps: options.CheckpointSteps = 0,
+    log_steps: options.LogSteps = 10,
+    tensorboard: options.Tensorboard = None,
+    text_column: options.TextColumn = None,
+    label_column: options.LabelColumn = None,
+    seen: options.SeenFiles = None,
 ) -> None:
     """Fine-tune a model on labelled texts and evaluate it on held-out ones.
 
     Checkpoints and logs are in OUTPUT.run; the same command with --resume continues.
     """
-    options = locals()
+    given = locals()
+    _refuse_own_folder(output)
     _log_to_terminal()
     _need_training_libraries()
     from sentiment.training.pipeline import train as train_model
@@ -283,65 +230,42 @@ def train(
         held_out=held_out,
         folds=folds,
         golden=golden,
-        recipe=Recipe(**_those_of(Recipe, options)),
-        options=RunOptions(**_those_of(RunOptions, options)),
+        recipe=Recipe(**_those_of(Recipe, given)),
+        options=RunOptions(**_those_of(RunOptions, given)),
     )
     print(json.dumps(made, indent=2))
 
 
-def _those_of(kind: type, options: dict[str, Any]) -> dict[str, Any]:
+def _refuse_own_folder(output: Path) -> None:
+    """See that a folder of that name may come and go.
+
+    Raises:
+        SettingsError: it is the folder that the command runs in, or holds that.
+    """
+    place = Path(os.path.realpath(output))
+    if output.name in ("", "..") or Path.cwd().is_relative_to(place):
+        raise SettingsError(f"--output {output} is no name of a new folder, but {place}")
+
+
+def _those_of(kind: type, given: dict[str, Any]) -> dict[str, Any]:
     """Return the options that are fields of the dataclass `kind`, every one of them."""
-    return {field.name: options[field.name] for field in fields(kind)}
+    return {field.name: given[field.name] for field in fields(kind)}
 
 
 @app.command()
 def evaluate(
-    models: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="MODEL",
-            help="As SENTIMENT_MODEL: Hub name, folder, compact. The first is judged, the others "
-            "are what it is compared with.",
-        ),
-    ],
-    data: DataFiles,
-    benchmark: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="[NAME=]FILE",
-            help="Texts of another kind, measured whole: FiQA, Twitter Financial News, SEntFiN as "
-            "published. Files of one name are one set.",
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(help="Folder for report.md, report.json and plots; else JSON is printed."),
-    ] = None,
-    precision: Annotated[
-        str, typer.Option(help="As SENTIMENT_PRECISION: auto, fp32, bf16, fp16, int8.")
-    ] = "fp32",
-    held_out: Annotated[
-        float | None,
-        typer.Option(min=0.01, max=0.4, help="Share of validation and of test; 0.1 if not given."),
-    ] = None,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Measure all texts of --data: for models trained on none.")
-    ] = False,
-    fail_below: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FIGURE=VALUE",
-            help="End with 1 if accuracy, macro_f1 or weighted_f1 on the test part's annotated "
-            "texts is less; benchmark:NAME.FIGURE=VALUE looks at a benchmark.",
-        ),
-    ] = None,
-    fail_above: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FIGURE=VALUE", help="The same for ece, brier and log_loss."),
-    ] = None,
-    text_column: TextColumn = None,
-    label_column: LabelColumn = None,
-    seen: SeenFiles = None,
+    models: options.Models,
+    data: options.DataFiles,
+    benchmark: options.Benchmark = None,
+    output: options.EvaluationOutput = None,
+    precision: options.Precision = "fp32",
+    held_out: options.EvaluationHeldOut = None,
+    everything: options.Everything = False,
+    fail_below: options.FailBelow = None,
+    fail_above: options.FailAbove = None,
+    text_column: options.TextColumn = None,
+    label_column: options.LabelColumn = None,
+    seen: options.SeenFiles = None,
 ) -> None:
     """Measure models with the serving engine on texts that were held out, and compare them."""
     _log_to_terminal()

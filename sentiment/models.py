@@ -8,6 +8,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,11 +89,7 @@ class ModelFiles:
         Raises:
             ModelError: it has fewer.
         """
-        rows = self.config.get("vocab_size", tokens)
-        if isinstance(rows, int) and tokens > rows:
-            raise ModelError(
-                f"{self.folder}: the tokenizer has {tokens} tokens, the model only {rows}"
-            )
+        _check_vocabulary(self.folder, self.config, tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +101,24 @@ class BaseFiles:
     revision: str
     """As `ModelFiles.revision`."""
     folder: Path
+    config: dict[str, Any]
+    max_tokens: int
+    """As `ModelFiles.max_tokens`."""
     weights_sha256: str
+
+    def check_vocabulary(self, tokens: int) -> None:
+        """As `ModelFiles.check_vocabulary`."""
+        _check_vocabulary(self.folder, self.config, tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class _Located:
+    """Where a model lies, before anything in it is read."""
+
+    folder: Path
+    name: str
+    revision: str | None
+    """The Hub's commit."""
 
 
 def resolve_model(model: str) -> ModelFiles:
@@ -116,56 +130,64 @@ def resolve_model(model: str) -> ModelFiles:
     Raises:
         ModelError: the model cannot be had, or what lies there cannot be served.
     """
-    try:
-        return _resolve(model)
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
-        # Unreadable folders, unknown home directories, numbers that are none: many types.
-        raise ModelError(f"{model}: {first_line(error)}") from error
+    with _told_of(model):
+        if model == "auto":
+            return _resolve_auto()
+        found = _locate(model)
+        return read_model(found.folder, name=found.name, revision=found.revision)
 
 
 def resolve_base(base: str) -> BaseFiles:
     """Find a model to train: a folder, `compact`, or a Hub name, fetched where need be.
 
     Raises:
-        ModelError: it cannot be had, has no weights, or its configuration names code.
+        ModelError: it cannot be had, has no weights, is not what its manifest says, or its
+            configuration names code.
     """
-    folder, revision = Path(base).expanduser(), None
-    if base == "compact":
-        folder, name = COMPACT_FOLDER, base
-    elif base and folder.is_dir():
-        name = folder.resolve().name
-    elif (match := HUB_NAME.fullmatch(base)) and not base.startswith("."):
-        found = hub.fetch(match["name"], revision=match["revision"])
-        folder, name, revision = found.folder, match["name"], found.commit
-    else:
-        raise ModelError(
-            f"{base!r} is neither a folder nor a Hub name such as bert-base-uncased or "
-            "bert-base-uncased@main"
+    with _told_of(base):
+        found = _locate(base)
+        folder, config_path = found.folder, found.folder / "config.json"
+        config, tokenizer_config = _read_configs(folder)
+        weights = find_weights(folder)
+        digest = verify_manifest(folder).get(weights.name) or file_sha256(weights)
+        return BaseFiles(
+            name=found.name,
+            revision=found.revision or digest[:12],
+            folder=folder,
+            config=config,
+            max_tokens=_max_tokens(config, tokenizer_config, config_path),
+            weights_sha256=digest,
         )
+
+
+@contextmanager
+def _told_of(model: str) -> Iterator[None]:
+    """Make of whatever a model's name or files raise an error that names it."""
     try:
-        _read_config(folder / "config.json")
-        _refuse_code(read_tokenizer_config(folder), folder / "tokenizer_config.json")
-        digest = file_sha256(find_weights(folder))
-    except (OSError, TypeError, ValueError) as error:
-        raise ModelError(f"{base}: {first_line(error)}") from error
-    return BaseFiles(name, revision or digest[:12], folder, digest)
+        yield
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        # Unreadable folders, unknown home directories, numbers that are none: many types.
+        raise ModelError(f"{model}: {first_line(error)}") from error
 
 
-def _resolve(model: str) -> ModelFiles:
-    if model == "auto":
-        return _resolve_auto()
+def _locate(model: str) -> _Located:
+    """Find a model's folder: `compact`, a folder, or a Hub name, fetched where need be.
+
+    Raises:
+        ModelError: it is none of these, or the Hub does not give it.
+    """
     if model == "compact":
-        return read_model(COMPACT_FOLDER, name="compact")
+        return _Located(COMPACT_FOLDER, model, None)
     folder = Path(model).expanduser()
     if model and folder.is_dir():
-        return read_model(folder, name=folder.resolve().name)
+        return _Located(folder, folder.resolve().name, None)
     match = HUB_NAME.fullmatch(model)
     if match is None or model.startswith("."):
         raise ModelError(
             f"{model!r} is neither a folder nor a Hub name such as {FINBERT} or {FINBERT}@main"
         )
     found = hub.fetch(match["name"], revision=match["revision"])
-    return read_model(found.folder, name=match["name"], revision=found.commit)
+    return _Located(found.folder, match["name"], found.commit)
 
 
 def read_model(folder: Path, *, name: str, revision: str | None = None) -> ModelFiles:
@@ -178,9 +200,7 @@ def read_model(folder: Path, *, name: str, revision: str | None = None) -> Model
         ModelError: a file is missing or wrong; the message names it.
     """
     config_path = folder / "config.json"
-    config = _read_config(config_path)
-    tokenizer_config = read_tokenizer_config(folder)
-    _refuse_code(tokenizer_config, folder / "tokenizer_config.json")
+    config, tokenizer_config = _read_configs(folder)
     weights = find_weights(folder)
     # Read once for whoever asks: it takes a second a gigabyte.
     sha256 = verify_manifest(folder).get(weights.name)
@@ -212,6 +232,13 @@ def _resolve_auto() -> ModelFiles:
         return read_model(COMPACT_FOLDER, name="compact")
 
 
+def _read_configs(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the model's and the tokenizer's configuration; neither names code."""
+    config, tokenizer_config = _read_config(folder / "config.json"), read_tokenizer_config(folder)
+    _refuse_code(tokenizer_config, folder / "tokenizer_config.json")
+    return config, tokenizer_config
+
+
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -237,6 +264,12 @@ def _refuse_code(config: dict[str, Any], path: Path) -> None:
         foreign_kernels = "implementation" in key and value not in BUILT_IN_KERNELS
         if "auto_map" in key or foreign_kernels or ("use_kernels" in key and value):
             raise ModelError(f"{path}: {key} names code, and code in a model is never run")
+
+
+def _check_vocabulary(folder: Path, config: dict[str, Any], tokens: int) -> None:
+    rows = config.get("vocab_size", tokens)
+    if isinstance(rows, int) and tokens > rows:
+        raise ModelError(f"{folder}: the tokenizer has {tokens} tokens, the model only {rows}")
 
 
 def _labels(config: dict[str, Any], path: Path) -> tuple[str, ...]:

@@ -20,13 +20,16 @@ from sentiment.tokenization import load_tokenizer, read_tokenizer_config
 
 
 def load_classifier(base: BaseFiles) -> Any:
-    """Return the base in fp32 with a classifier over `LABELS`, new where it has none that fits.
+    """Return the base in fp32 with a classifier over `LABELS`.
+
+    What a classifier of the same labels has learnt of each stays with it, whatever their order;
+    one of other labels, or of another number, gets a new last layer.
 
     Raises:
         ModelError: `base` holds no model that can be fine-tuned.
     """
     try:
-        return transformers.AutoModelForSequenceClassification.from_pretrained(
+        model, found = transformers.AutoModelForSequenceClassification.from_pretrained(
             base.folder,
             num_labels=len(LABELS),
             id2label=dict(enumerate(LABELS)),
@@ -34,20 +37,60 @@ def load_classifier(base: BaseFiles) -> Any:
             dtype=torch.float32,
             local_files_only=True,
             trust_remote_code=False,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
         )
     except Exception as error:  # a damaged file fails in as many ways as there are formats
         raise ModelError(f"{base.folder}: cannot be fine-tuned: {first_line(error)}") from error
+    encoder = f"{model.base_model_prefix}."
+    if wrong := sorted(key for key, *_ in found["mismatched_keys"] if key.startswith(encoder)):
+        raise ModelError(f"{base.folder}: cannot be fine-tuned: {wrong[0]} is of another size")
+    _arrange_labels(model, base)
+    return model
+
+
+def _arrange_labels(model: Any, base: BaseFiles) -> None:
+    """Give each row of the last layer the label that the base trained it for."""
+    id2label = base.config.get("id2label")
+    if not isinstance(id2label, dict) or len(id2label) != len(LABELS):
+        return  # the layer is new
+    by_index = {str(index): str(label).strip().lower() for index, label in id2label.items()}
+    given = [by_index.get(str(index)) for index in range(len(LABELS))]
+    last = _last_layer(model, base)
+    with torch.no_grad():
+        if set(given) == set(LABELS):
+            rows = [given.index(label) for label in LABELS]
+            for parameter in last.parameters():
+                parameter.copy_(parameter[rows].clone())
+        else:
+            last.weight.normal_(std=getattr(model.config, "initializer_range", 0.02))
+            if last.bias is not None:
+                last.bias.zero_()
+
+
+def _last_layer(model: Any, base: BaseFiles) -> torch.nn.Linear:
+    """Return the layer whose rows are the labels; its name differs by architecture."""
+    encoder = f"{model.base_model_prefix}."
+    for name, module in reversed(list(model.named_modules())):
+        if (
+            isinstance(module, torch.nn.Linear)
+            and module.out_features == len(LABELS)
+            and not name.startswith(encoder)
+        ):
+            return module
+    raise ModelError(f"{base.folder}: cannot be fine-tuned: its classifier ends in no linear layer")
 
 
 def load_training_tokenizer(base: BaseFiles, max_tokens: int) -> Tokenizer:
-    """Return the base's tokenizer, cutting at `max_tokens` and not padding.
+    """Return the base's tokenizer, cutting at `max_tokens` or what the base reads; not padding.
 
     Raises:
-        ModelError: there is none, or its file is damaged.
+        ModelError: there is none, its file is damaged, or the base lacks rows for its tokens.
     """
     tokenizer = load_tokenizer(base.folder)
+    base.check_vocabulary(tokenizer.get_vocab_size())
     tokenizer.no_padding()
-    tokenizer.enable_truncation(max_tokens)
+    tokenizer.enable_truncation(min(max_tokens, base.max_tokens))
     return tokenizer
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sentiment.errors import DataError
-from sentiment.models import file_sha256
+from sentiment.manifest import file_sha256
 from sentiment.predictions import LABELS
 from sentiment.training.examples import Example, comparison_key
-from sentiment.training.phrasebank import source_names
+from sentiment.training.phrasebank import AGREEMENTS, source_names, stronger_files, stronger_names
 from sentiment.training.readers import Columns, read_file
 
 __all__ = [
@@ -52,6 +52,9 @@ class Dataset:
     examples: tuple[Example, ...]
     sha256: dict[str, str]
     """Digest of each file, by name."""
+    agreement_sha256: dict[str, str]
+    """Digest of each published PhraseBank file that was read, beside one of those above, only for
+    how far the annotators agreed; by name. None of its texts is in the data by that."""
     rows: int
     duplicates: int
     """Rows whose text (case, punctuation and white space aside) stood in an earlier row."""
@@ -64,6 +67,29 @@ class Dataset:
     def conflicts(self) -> int:
         """Number of `conflict_list`."""
         return len(self.conflict_list)
+
+    def check_agreements(self) -> None:
+        """See that of some text more is known than that it stands in the file that was named.
+
+        Raises:
+            DataError: the annotators of all texts agreed equally far, as far as is known; says
+                which files would tell.
+        """
+        for example in self.examples:
+            own = max((AGREEMENTS.get(name, 0) for name in example.sources), default=0)
+            if example.agreement is not None and example.agreement > own:
+                return
+        named = [name for name in self.sha256 if name in AGREEMENTS]
+        widest = min(named, key=AGREEMENTS.__getitem__, default=None)
+        first = min(AGREEMENTS, key=AGREEMENTS.__getitem__)
+        beside = ", ".join(stronger_names(widest or first))
+        if widest is None:
+            said = f"no file of Financial PhraseBank, such as {first} with {beside} beside it"
+        elif not beside:
+            said = f"all annotators agreed on {widest}; {first} is not named"
+        else:
+            said = f"{widest} alone does not say how far annotators agreed: put {beside} beside it"
+        raise DataError(said)
 
 
 def read_examples(paths: Sequence[Path], *, columns: Columns | None = None) -> Dataset:
@@ -114,11 +140,26 @@ def read_examples(paths: Sequence[Path], *, columns: Columns | None = None) -> D
     return Dataset(
         examples=tuple(kept.values()),
         sha256={path.name: file_sha256(path) for path in paths},
+        agreement_sha256=_agreement_digests(paths),
         rows=rows,
         duplicates=rows - reserved - len(kept),
         conflict_list=tuple(conflicts),
         reserved=reserved,
     )
+
+
+def _agreement_digests(paths: Sequence[Path]) -> dict[str, str]:
+    """Return the digests of the files that `read_agreements` read beside `paths`.
+
+    Raises:
+        DataError: two of one name differ, and records go by name.
+    """
+    digests: dict[str, str] = {}
+    for sibling in sorted({each for path in paths for each in stronger_files(path)}):
+        digest = file_sha256(sibling)
+        if digests.setdefault(sibling.name, digest) != digest:
+            raise DataError(f"{sibling}: another folder of the data has another file of this name")
+    return digests
 
 
 def _merged(first: Example, other: Example) -> Example:

@@ -11,8 +11,11 @@ import numpy as np
 import torch
 
 from sentiment.predictions import LABELS, Logits
-from sentiment.training.datasets import Example
+from sentiment.training.examples import Example
 from sentiment.training.recipe import Recipe
+
+AGREED = {50: 0.6, 66: 0.72, 75: 0.87}
+"""Level of PhraseBank -> share of the annotators who chose the label, about the level's middle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +66,38 @@ def label_weights(examples: Sequence[Example], kind: str) -> tuple[float, ...]:
     )
 
 
+def smoothed(examples: Sequence[Example], recipe: Recipe) -> tuple[Example, ...]:
+    """Return the examples with annotators' labels as sure as `recipe` takes them to be.
+
+    By `recipe.by_agreement` a label that not all annotators chose gets the share of those who
+    did; else `recipe.label_smoothing` is spread over all labels. A teacher's target stays.
+    """
+    return tuple(
+        example if example.soft else replace(example, target=_smoothed_target(example, recipe))
+        for example in examples
+    )
+
+
+def _smoothed_target(example: Example, recipe: Recipe) -> tuple[float, ...]:
+    spread = recipe.label_smoothing
+    if recipe.by_agreement and example.agreement in AGREED:
+        spread = (1 - AGREED[example.agreement]) * len(LABELS) / (len(LABELS) - 1)
+    return tuple(share * (1 - spread) + spread / len(LABELS) for share in example.target)
+
+
 def taught(
     examples: Sequence[Example], probabilities: Logits, recipe: Recipe
 ) -> tuple[Example, ...]:
-    """Mix the teacher's `probabilities` `[examples, labels]` into annotators' labels.
+    """Mix the teacher's `probabilities` `[examples, labels]` into annotators' targets.
 
-    The smoothed label and the teacher's answer are weighed by `recipe.teacher_share`. An
-    example that holds a teacher's probabilities already keeps them.
+    The target, smoothed before, and the teacher's answer are weighed by `recipe.teacher_share`.
+    An example whose target is a teacher's already keeps it.
     """
-    smooth, share = recipe.label_smoothing, recipe.teacher_share
+    share = recipe.teacher_share
     mixed = []
     for example, row in zip(examples, probabilities, strict=True):
         if not example.soft:
-            label = np.asarray(example.target) * (1 - smooth) + smooth / len(LABELS)
-            target = (1 - share) * label + share * row.astype(np.float64)
+            target = (1 - share) * np.asarray(example.target) + share * row.astype(np.float64)
             example = replace(example, target=tuple((target / target.sum()).tolist()), soft=True)
         mixed.append(example)
     return tuple(mixed)

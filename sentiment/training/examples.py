@@ -28,7 +28,7 @@ class Example:
     sources: frozenset[str]
     """Names of the files that it stands in; the nested files of PhraseBank are one."""
     soft: bool
-    """The target is a teacher's probabilities, not an annotator's label."""
+    """The target is a teacher's, probabilities or a label, and not an annotator's label."""
     agreement: int | None = None
     """Of Financial PhraseBank: at least this percentage of the annotators chose the label, 50, 66,
     75 or 100."""

@@ -9,8 +9,7 @@ import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 
-from sentiment.predictions import LABELS
-from sentiment.training.datasets import Example
+from sentiment.training.examples import Example
 
 Feature = dict[str, Any]
 """`input_ids` (list), `length`, and `labels`: a target `float32 [labels]`."""
@@ -19,34 +18,17 @@ POOL_BATCHES = 32
 """Batches whose texts are sorted by length together: more would pad less and mix less."""
 
 
-AGREED = {50: 0.6, 66: 0.72, 75: 0.87}
-"""Level of PhraseBank -> share of the annotators who chose the label, about the level's middle."""
-
-
-def features(
-    examples: Sequence[Example],
-    tokenizer: Tokenizer,
-    label_smoothing: float = 0.0,
-    *,
-    by_agreement: bool = False,
-) -> list[Feature]:
-    """Return `input_ids`, `length` and a target distribution for each example.
-
-    Args:
-        label_smoothing: share of an annotator's label that is spread over all labels.
-        by_agreement: smooth a label that not all annotators chose until it has their share.
-    """
+def features(examples: Sequence[Example], tokenizer: Tokenizer) -> list[Feature]:
+    """Return `input_ids`, `length` and the target distribution of each example."""
     encodings = tokenizer.encode_batch_fast([example.text for example in examples])
-    made = []
-    for example, encoding in zip(examples, encodings, strict=True):
-        target = np.asarray(example.target, dtype=np.float32)
-        if not example.soft:
-            spread = label_smoothing
-            if by_agreement and example.agreement in AGREED:
-                spread = (1 - AGREED[example.agreement]) * len(LABELS) / (len(LABELS) - 1)
-            target = target * (1 - spread) + spread / len(LABELS)
-        made.append({"input_ids": encoding.ids, "length": len(encoding.ids), "labels": target})
-    return made
+    return [
+        {
+            "input_ids": encoding.ids,
+            "length": len(encoding.ids),
+            "labels": np.asarray(example.target, dtype=np.float32),
+        }
+        for example, encoding in zip(examples, encodings, strict=True)
+    ]
 
 
 class MaskedTexts(torch.utils.data.Dataset[Feature]):

@@ -76,9 +76,15 @@ def caveats(evaluation: dict[str, Any]) -> Iterator[str]:
     """Yield what a reader must know before believing a figure."""
     yield (
         "Each interval says what another draw of texts of the same kind would change (bootstrap, "
-        "2,000 resamples, 95 %). It does not cover what another seed of the training or other "
-        "annotators would change."
+        "2,000 resamples, 95 %; texts that resemble each other are drawn together). It does not "
+        "cover what another seed of the training or other annotators would change. Of an F1 of 0 "
+        "or 1 it has no width, which is no certainty."
     )
+    if evaluation["comparisons"]:
+        yield (
+            "McNemar's test takes each text by itself: where many resemble each other, a "
+            "difference is less certain than p says."
+        )
     kinds = {each["kind"] for each in evaluation["sets"]}
     if evaluation["data"]["split_sha256"] is not None:
         yield (
@@ -109,8 +115,12 @@ def caveats(evaluation: dict[str, Any]) -> Iterator[str]:
             "confusion matrix which labels are mistaken for which."
         )
     for each in evaluation["sets"]:
-        if shared := each.get("texts_also_in_data"):
-            yield f"{shared:,} texts of {escaped(set_title(each['name']))} stand in the data too."
+        if similar := each.get("texts_like_the_data"):
+            yield (
+                f"{similar:,} texts of {escaped(set_title(each['name']))} resemble texts of the "
+                f"data, {each['texts_also_in_data']:,} of which stand there as they are: a model "
+                "trained on the data knows them."
+            )
         for name, part in figures_of(evaluation, each["name"]):
             if part.get("trained_on"):
                 title = escaped(set_title(each["name"]))

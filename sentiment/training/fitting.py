@@ -13,7 +13,7 @@ from sentiment.errors import SettingsError
 from sentiment.models import BaseFiles, ModelFiles, file_sha256, find_weights
 from sentiment.training.bases import load_classifier, load_training_tokenizer, mask_id
 from sentiment.training.checkpoints import is_whole, storage_errors, write_whole
-from sentiment.training.distillation import SoftTargetLoss, label_weights, taught
+from sentiment.training.distillation import SoftTargetLoss, label_weights, smoothed, taught
 from sentiment.training.features import MaskedTexts, features
 from sentiment.training.flow import Signals
 from sentiment.training.recipe import Recipe
@@ -70,19 +70,20 @@ def fit(
     with storage_errors(folder):
         folder.mkdir(exist_ok=True)
     weights = label_weights(split.train, recipe.class_weights)
-    train = split.train
+    train = smoothed(split.train, recipe)
     if teacher is not None:
         train = taught(train, ask(teacher, train, folder=folder), recipe)
     tokenizer = load_training_tokenizer(base, recipe.max_tokens)
     hidden = mask_id(tokenizer, base) if recipe.masked_share else 0
     texts = MaskedTexts(
-        features(train, tokenizer, recipe.label_smoothing, by_agreement=recipe.by_agreement),
+        features(train, tokenizer),
         mask_id=hidden,
         share=recipe.masked_share,
         seed=recipe.seed,
     )
     # Sorted: batches of one length pad less, and no figure depends on the order.
-    held_out = sorted(features(split.validation, tokenizer), key=lambda each: each["length"])
+    encoded = zip(features(split.validation, tokenizer), split.validation, strict=True)
+    held_out = sorted(encoded, key=lambda each: int(each[0]["length"]))
     with ExitStack() as stack:
         signals = stack.enter_context(Signals())
         trainer = FineTuning(
@@ -91,7 +92,8 @@ def fit(
             recipe=recipe,
             loss=SoftTargetLoss(recipe.temperature, weights),
             texts=texts,
-            held_out=held_out,
+            held_out=[feature for feature, _ in held_out],
+            annotated=[not example.soft for _, example in held_out],
             folder=folder,
             signals=signals,
             options=options,

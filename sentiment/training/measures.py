@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest, chi2
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from sentiment.predictions import LABELS
-from sentiment.training.datasets import Example
+from sentiment.training.examples import Example
 from sentiment.training.intervals import (
     calibration_interval,
     counted_figures,
     counted_intervals,
     error_when_calibrated,
 )
+from sentiment.training.splits import cluster, similarity_words
 
 BINS = 15
 """Of the top probability, equally wide, as Guo et al. have them. Of three labels the top one has
@@ -40,10 +40,11 @@ LEAST_PROBABILITY = float(np.finfo(np.float32).eps)
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+Counts = npt.NDArray[np.int64]
 
 
 def measure(examples: Sequence[Example], probabilities: npt.ArrayLike) -> dict[str, Any]:
-    """Return every figure of one set of texts, ready for JSON, rounded to 4 digits.
+    """Return every figure of one set of texts, ready for JSON, mostly rounded to 4 digits.
 
     The order of the texts makes no difference to the last digit.
 
@@ -67,7 +68,10 @@ def measure(examples: Sequence[Example], probabilities: npt.ArrayLike) -> dict[s
         of modern neural networks", equation 3); `reliability`: its bins, the empty ones left
         out; `ece_when_calibrated`: what a faultless model would show on as many texts.
 
-        `intervals`: low and high of 95 %, by 2,000 bootstrap resamples.
+        `unrounded`: the figures that thresholds are held against.
+
+        `intervals`: low and high of 95 %, by 2,000 bootstrap resamples of clusters, each of them
+        texts that resemble each other; see `intervals.py`.
 
         `by_agreement` (where it is known) and `by_words`: texts, accuracy and macro-F1 of
         groups; keys are the least agreement in percent, and ranges of words.
@@ -80,22 +84,24 @@ def measure(examples: Sequence[Example], probabilities: npt.ArrayLike) -> dict[s
     expected, predicted = targets.argmax(axis=1), given.argmax(axis=1)
     agreements = np.array([example.agreement or 0 for example in examples])
     words = np.array([len(example.text.split()) for example in examples])
-    confusion = confusion_matrix(expected, predicted, labels=range(len(LABELS)))
-    precision, recall, f1, texts = precision_recall_fscore_support(
-        expected, predicted, labels=range(len(LABELS)), zero_division=0
-    )
-    points, intervals = counted_figures(confusion), counted_intervals(confusion)
-    calibration = _calibration(given, predicted == expected)
+    clusters = np.array(cluster([similarity_words(example.text) for example in examples]))
+    confusions = _confusions(expected, predicted, clusters)
+    confusion = confusions.sum(axis=0)
+    right, texts = confusion.diagonal(), confusion.sum(axis=1)
+    points, intervals = counted_figures(confusion), counted_intervals(confusions)
+    calibration = _calibration(given, predicted == expected, clusters)
     log_loss = -(targets * np.log(np.maximum(given, LEAST_PROBABILITY))).sum(axis=1).mean()
+    unrounded = {
+        **{name: float(points[name]) for name in ("accuracy", "macro_f1", "weighted_f1")},
+        "brier": float(((given - targets) ** 2).sum(axis=1).mean()),
+        "log_loss": float(log_loss),
+        "ece": calibration["unrounded"],
+    }
     return {
         "texts": len(examples),
-        "accuracy": rounded(points["accuracy"]),
-        "macro_f1": rounded(points["macro_f1"]),
-        "weighted_f1": rounded(points["weighted_f1"]),
-        "brier": rounded(((given - targets) ** 2).sum(axis=1).mean()),
-        "log_loss": rounded(log_loss),
+        **{name: rounded(figure) for name, figure in unrounded.items()},
+        "unrounded": unrounded,
         "mean_absolute_error": rounded(np.abs(given - targets).mean()),
-        "ece": calibration["ece"],
         "ece_when_calibrated": calibration["ece_when_calibrated"],
         "intervals": {
             **{name: rounded(intervals[name]) for name in ("accuracy", "macro_f1", "weighted_f1")},
@@ -103,9 +109,9 @@ def measure(examples: Sequence[Example], probabilities: npt.ArrayLike) -> dict[s
         },
         "labels": {
             label: {
-                "precision": rounded(precision[index]),
-                "recall": rounded(recall[index]),
-                "f1": rounded(f1[index]),
+                "precision": rounded(right[index] / max(confusion[:, index].sum(), 1)),
+                "recall": rounded(right[index] / max(texts[index], 1)),
+                "f1": rounded(points["f1"][index]),
                 "f1_interval": rounded(intervals["f1"][index]),
                 "texts": int(texts[index]),
             }
@@ -118,7 +124,10 @@ def measure(examples: Sequence[Example], probabilities: npt.ArrayLike) -> dict[s
         },
         "reliability": calibration["bins"],
         "by_agreement": _groups(
-            {str(least): agreements >= least for least in AGREEMENTS}, expected, predicted
+            {str(least): agreements >= least for least in AGREEMENTS},
+            expected,
+            predicted,
+            clusters,
         ),
         "by_words": _groups(
             {
@@ -128,6 +137,7 @@ def measure(examples: Sequence[Example], probabilities: npt.ArrayLike) -> dict[s
             },
             expected,
             predicted,
+            clusters,
         ),
     }
 
@@ -170,17 +180,26 @@ def rounded(value: Any) -> Any:
     return np.round(np.asarray(value, dtype=np.float64), 4).tolist()
 
 
-def _calibration(probabilities: Floats, right: Bools) -> dict[str, Any]:
+def _confusions(expected: Counts, predicted: Counts, clusters: Counts) -> Counts:
+    """Return the confusion matrix of each cluster, `[clusters, expected, predicted]`."""
+    numbers = np.unique(clusters, return_inverse=True)[1]
+    counts = np.zeros((int(numbers.max()) + 1, len(LABELS), len(LABELS)), dtype=np.int64)
+    np.add.at(counts, (numbers, expected, predicted), 1)
+    return counts
+
+
+def _calibration(probabilities: Floats, right: Bools, clusters: Counts) -> dict[str, Any]:
     confidences = probabilities.max(axis=1)
     # Bins are open below and closed above: (0, 1/15], (1/15, 2/15], ...
     bins = np.clip(np.ceil(confidences * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    numbers = np.unique(clusters, return_inverse=True)[1]
     texts = np.bincount(bins, minlength=BINS)
     sums = np.bincount(bins, weights=confidences, minlength=BINS)
     rights = np.bincount(bins, weights=right, minlength=BINS)
     return {
-        "ece": rounded(np.abs(sums - rights).sum() / len(right)),
+        "unrounded": float(np.abs(sums - rights).sum() / len(right)),
         "ece_when_calibrated": rounded(error_when_calibrated(bins, confidences)),
-        "interval": rounded(calibration_interval(bins, confidences - right)),
+        "interval": rounded(calibration_interval(bins, confidences - right, numbers)),
         "bins": [
             {
                 "from": rounded(index / BINS),
@@ -195,15 +214,15 @@ def _calibration(probabilities: Floats, right: Bools) -> dict[str, Any]:
 
 
 def _groups(
-    members: dict[str, Bools], expected: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64]
+    members: dict[str, Bools], expected: Counts, predicted: Counts, clusters: Counts
 ) -> dict[str, Any]:
     """Return a few figures of each group, the empty ones left out."""
     groups = {}
     for name, chosen in members.items():
         if not chosen.any():
             continue
-        confusion = confusion_matrix(expected[chosen], predicted[chosen], labels=range(len(LABELS)))
-        points, intervals = counted_figures(confusion), counted_intervals(confusion)
+        confusions = _confusions(expected[chosen], predicted[chosen], clusters[chosen])
+        points, intervals = counted_figures(confusions.sum(axis=0)), counted_intervals(confusions)
         figures = ("accuracy", "macro_f1")
         groups[name] = {
             "texts": int(chosen.sum()),

@@ -112,13 +112,21 @@ def _measured(evaluation: dict[str, Any]) -> Iterator[str]:
         ],
         numbers_from=2,
     )
-    files = {**data["files_sha256"]}
-    for each in evaluation["sets"]:
-        files |= each.get("files_sha256", {})
+    # A benchmark's file may be named as one of the data is.
+    sources = [("The data", data["files_sha256"])]
+    sources += [
+        (escaped(set_title(each["name"])), each["files_sha256"])
+        for each in evaluation["sets"]
+        if "files_sha256" in each
+    ]
     yield table(
-        ["File", "SHA-256"],
-        [[escaped(name), f"`{digest}`"] for name, digest in files.items()],
-        numbers_from=2,
+        ["Texts", "File", "SHA-256"],
+        [
+            [source, escaped(name), f"`{digest}`"]
+            for source, files in sources
+            for name, digest in files.items()
+        ],
+        numbers_from=3,
     )
     yield table(
         ["Model", "Engine", "Precision", "Held out from its training", "Texts a second"],

@@ -42,19 +42,27 @@ def read_sentences(path: Path) -> Iterator[tuple[int, str, str]]:
         yield line.number, sentence.strip(), label.strip().lower()
 
 
-def read_agreements(path: Path) -> dict[tuple[str, str], int]:
-    """Return the agreement on each (sentence, label) of the published files beside `path`.
+def stronger_names(name: str) -> tuple[str, ...]:
+    """Return the published files that say more of the sentences in the file of that name."""
+    own = AGREEMENTS.get(name, 0)
+    return tuple(each for each, agreement in AGREEMENTS.items() if agreement > own)
 
-    Only those that are stronger than `path` itself are read, and those that are there.
-    """
-    own = AGREEMENTS.get(path.name, 0)
-    found: dict[tuple[str, str], int] = {}
-    for name, agreement in AGREEMENTS.items():
-        sibling = path.with_name(name)
-        if agreement > own and sibling.is_file():
-            for _, sentence, label in read_sentences(sibling):
-                found[sentence, label] = agreement
-    return found
+
+def stronger_files(path: Path) -> tuple[Path, ...]:
+    """Return the published files that lie beside a `.txt` file and are stronger than it."""
+    if path.suffix.lower() != ".txt":
+        return ()
+    beside = (path.with_name(name) for name in stronger_names(path.name))
+    return tuple(each for each in beside if each.is_file())
+
+
+def read_agreements(path: Path) -> dict[tuple[str, str], int]:
+    """Return the agreement on each (sentence, label) of the `stronger_files` beside `path`."""
+    return {
+        (sentence, label): AGREEMENTS[sibling.name]
+        for sibling in stronger_files(path)
+        for _, sentence, label in read_sentences(sibling)
+    }
 
 
 def source_names(paths: Sequence[Path]) -> dict[Path, str]:

@@ -78,6 +78,8 @@ def train(
     master = resolve_model(teacher) if teacher else None
     earlier = earlier_trainings(start.folder, *([master.folder] if master else []))
     dataset = read_examples(data, columns=columns)
+    if recipe.by_agreement:
+        dataset.check_agreements()
     known = read_seen(seen, columns=columns)
     if folds:
         check_takes_figures(options.output)
@@ -100,6 +102,7 @@ def train(
             "held_out": held_out,
             "folds": folds,
             "seen_sha256": {path.name: file_sha256(path) for path in seen},
+            "agreement_sha256": dataset.agreement_sha256,
         },
     )
     with opened_run(options, settings) as folder:
@@ -191,6 +194,7 @@ def _record(
             "reserved_left_out": dataset.reserved,
             "earlier": earlier,
             "seen_sha256": settings["split"]["seen_sha256"],
+            "agreement_sha256": dataset.agreement_sha256,
             "held_out": split.held_out,
             "split_sha256": split.sha256,
             "train": len(split.train),

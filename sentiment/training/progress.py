@@ -81,7 +81,7 @@ class EpochLines(transformers.TrainerCallback):
         self, args: Any, state: Any, control: Any, metrics: dict[str, float], **rest: Any
     ) -> None:
         line = (
-            f"epoch {state.epoch:.0f} of {args.num_train_epochs:.0f}: "
+            f"epoch {state.epoch:g} of {args.num_train_epochs:g}: "
             f"validation loss {metrics['eval_loss']:.4f}, "
             f"accuracy {metrics['eval_accuracy']:.4f}, macro-F1 {metrics['eval_macro_f1']:.4f}"
         )

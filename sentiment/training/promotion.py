@@ -4,7 +4,6 @@ A trained folder is calibrated, asked sentences whose labels nobody doubts, meas
 sealed by a manifest and opened as the server opens it. Only then does it get its name.
 """
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ import numpy as np
 from sentiment.errors import ModelError, StorageError, first_line
 from sentiment.manifest import MANIFEST_FILE, write_manifest
 from sentiment.models import TEMPERATURE_FILE
+from sentiment.training.bases import write_json
 from sentiment.training.card import model_card
 from sentiment.training.classifier import Classifier
 from sentiment.training.datasets import Example
@@ -75,7 +75,7 @@ def promote(
         with Classifier.open(str(work)) as classifier:
             right = _classify(classifier, sentences)
             temperature = _fit(classifier, split)
-        _write_json(work / TEMPERATURE_FILE, temperature)
+        write_json(work / TEMPERATURE_FILE, temperature)
         model = replace(classifier.model, name=output.name)
         evaluation = {
             **evaluate_split(work, split),
@@ -83,7 +83,7 @@ def promote(
             "temperature": temperature,
             "golden_sentences": right,
         }
-        _write_json(work / EVALUATION_FILE, evaluation)
+        write_json(work / EVALUATION_FILE, evaluation)
         card = model_card(model, record=record, evaluation=evaluation, english=golden is None)
         (work / CARD_FILE).write_text(card, encoding="utf-8")
         write_manifest(work)
@@ -135,8 +135,3 @@ def _fit(classifier: Classifier, split: Split) -> dict[str, Any]:
             "log_loss": round(log_loss(logits, targets, temperature), 4),
         },
     }
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    text = json.dumps(content, indent=2, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")

@@ -11,12 +11,9 @@ from pathlib import Path
 
 from sentiment.errors import DataError
 from sentiment.predictions import LABELS
-from sentiment.training.benchmarks import read_benchmark
 from sentiment.training.examples import Example, hard_target, parse_text, soft_target
 from sentiment.training.phrasebank import AGREEMENTS, read_agreements, read_sentences
 from sentiment.training.rows import Row, at_row, read_rows
-
-__all__ = ["Columns", "read_benchmark", "read_file"]
 
 TEXT_COLUMNS = ("text", "sentence")
 LABEL_COLUMNS = ("label", "sentiment")
@@ -70,8 +67,9 @@ def read_file(path: Path, columns: Columns | None = None) -> Iterator[tuple[int,
 
     A `.txt` file is PhraseBank's `sentence@label`, in ISO-8859-1, and has no columns. A table
     (`.csv`, `.tsv`, `.jsonl`, all UTF-8, or `.parquet`) has a text and a label, or a number in
-    each of three probabilities, which count more than a label beside them; a row where one of
-    them is empty needs the label.
+    each of three probabilities, which count more than a label beside them. A table with those
+    three columns is a teacher's: a row where one of them is empty needs the label, and that is
+    the teacher's too, a soft example whose target is certain.
 
     Raises:
         DataError: the file cannot be read, or a row makes no sense; names file and row.
@@ -111,15 +109,14 @@ def _table(path: Path, columns: Columns) -> Iterator[tuple[int, Example]]:
         with at_row(path, row.number):
             text = parse_text(row.cells.get(found.text))
             cells = [row.cells.get(name) for name in found.probabilities]
-            soft = bool(cells) and all(cell is not None and cell != "" for cell in cells)
             label = row.cells.get(found.label) if found.label else None
-            if soft:
+            if cells and all(cell is not None and cell != "" for cell in cells):
                 target = soft_target(cells)
             elif label is not None and label != "":
                 target = hard_target(label)
             else:
                 raise DataError(found.needed)
-        yield row.number, Example(text, target, sources, soft=soft)
+        yield row.number, Example(text, target, sources, soft=bool(cells))
 
 
 def _find_columns(path: Path, row: Row, columns: Columns) -> _Found:

@@ -26,13 +26,9 @@ from pathlib import Path
 
 from sentiment.errors import DataError
 from sentiment.predictions import LABELS
-from sentiment.training.datasets import (
-    Columns,
-    Dataset,
-    Example,
-    comparison_key,
-    read_examples,
-)
+from sentiment.training.datasets import Dataset, read_examples
+from sentiment.training.examples import Example, comparison_key
+from sentiment.training.readers import Columns
 
 NEAR_DUPLICATE_JACCARD = 0.8
 """Two texts with at least this share of their distinct words in common are one cluster."""

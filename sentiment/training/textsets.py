@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from sentiment.errors import DataError
-from sentiment.models import file_sha256
+from sentiment.manifest import file_sha256
 from sentiment.predictions import LABELS
-from sentiment.training.datasets import Dataset, Example, comparison_key
-from sentiment.training.readers import read_benchmark
-from sentiment.training.splits import Part, Split
+from sentiment.training.benchmarks import read_benchmark
+from sentiment.training.datasets import Dataset
+from sentiment.training.examples import Example, comparison_key
+from sentiment.training.splits import Part, Split, without_seen
 
 BENCHMARK = "benchmark:"
 """Before a benchmark's name, where it stands among the other sets."""
@@ -69,10 +70,13 @@ def benchmark_texts(name: str, files: Sequence[Path]) -> TextSet:
     """Return the texts of a benchmark's files as one set.
 
     Raises:
-        DataError: a file cannot be read, or the same is given twice.
+        DataError: a file cannot be read, or two have one name.
     """
-    if len({path.resolve() for path in files}) < len(files):
-        raise DataError(f"benchmark {name}: a file is given twice")
+    names = [path.name for path in files]
+    if repeated := sorted({each for each in names if names.count(each) > 1}):
+        raise DataError(
+            f"benchmark {name}: two files are named {', '.join(repeated)}; records go by name"
+        )
     return TextSet(
         f"{BENCHMARK}{name}",
         "benchmark",
@@ -97,6 +101,8 @@ def describe(texts: TextSet, dataset: Dataset) -> dict[str, Any]:
     if texts.kind == "benchmark":
         described["files_sha256"] = dict(texts.files_sha256)
         described["texts_also_in_data"] = sum(key in known for key in keys)
+        new = without_seen(texts.examples, seen=dataset.examples)
+        described["texts_like_the_data"] = len(keys) - len(new)
     return described
 
 

@@ -12,6 +12,9 @@ from sentiment.training.textsets import BENCHMARK
 LEAST = ("accuracy", "macro_f1", "weighted_f1")
 MOST = ("ece", "brier", "log_loss")
 
+TOLERANCE = 1e-9
+"""What arithmetic may take off a figure that reaches its threshold exactly."""
+
 THRESHOLD = re.compile(r"(?:benchmark:(?P<benchmark>.+)\.)?(?P<figure>\w+)=(?P<value>[^=]+)")
 
 
@@ -33,11 +36,12 @@ class Threshold:
         if self.benchmark is None and name.endswith("_teacher"):
             return f"{self.figure}: no text with an annotator's label is held out"
         part = judged["parts"][name]
-        found = part[self.figure]
-        if found >= self.value if self.least else found <= self.value:
+        found = part["unrounded"][self.figure]  # what is rounded may pass where it fails
+        by = self.value - found if self.least else found - self.value
+        if by <= TOLERANCE:
             return None
         return (
-            f"{judged['model']}: {self.figure} on {name} ({part['texts']:,} texts) is {found}, "
+            f"{judged['model']}: {self.figure} on {name} ({part['texts']:,} texts) is {found:.8g}, "
             f"{'below' if self.least else 'above'} {self.value:g}"
         )
 

@@ -3,17 +3,19 @@
 What is ours: the target (a distribution, so annotators' labels and a teacher's probabilities
 train side by side), batches of similar length, rates by depth, the moving average.
 
-The best epoch is the one with the highest macro-F1 on the validation part; among equals the one
-with the lowest validation loss. Its model lies in the run folder as soon as it is the best.
+The best epoch is the one with the highest macro-F1 on the annotated texts of the validation part (on
+a teacher's where there are none); among equals the one with the lowest validation loss. Its model lies in the run folder as soon as it is the best.
 """
 
 import math
 import tempfile
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import transformers
 from sklearn.metrics import accuracy_score, f1_score
@@ -57,6 +59,7 @@ class FineTuning(ResumableTrainer):
         loss: SoftTargetLoss,
         texts: MaskedTexts,
         held_out: list[dict[str, Any]],
+        annotated: list[bool],
         folder: Path,
         signals: Signals,
         options: RunOptions,
@@ -81,7 +84,7 @@ class FineTuning(ResumableTrainer):
             train_dataset=texts,
             eval_dataset=held_out,
             data_collator=Collator(pad_id=model.config.pad_token_id or 0),
-            compute_metrics=_validation_metrics,
+            compute_metrics=partial(_validation_metrics, annotated=np.array(annotated)),
             callbacks=[self._json_log, self._lines],
         )
         self.model_accepts_loss_kwargs = True  # has the trainer count a step's targets
@@ -262,9 +265,13 @@ class _Begin(transformers.TrainerCallback):
         self._trainer.begin_epoch()
 
 
-def _validation_metrics(prediction: transformers.EvalPrediction) -> dict[str, float]:
-    predicted = np.asarray(prediction.predictions).argmax(axis=-1)
-    expected = np.asarray(prediction.label_ids).argmax(axis=-1)
+def _validation_metrics(
+    prediction: transformers.EvalPrediction, *, annotated: npt.NDArray[np.bool_]
+) -> dict[str, float]:
+    """Return figures of the annotated texts; of the teacher's where nobody annotated any."""
+    rows = annotated if annotated.any() else ~annotated
+    predicted = np.asarray(prediction.predictions)[rows].argmax(axis=-1)
+    expected = np.asarray(prediction.label_ids)[rows].argmax(axis=-1)
     return {
         "accuracy": float(accuracy_score(expected, predicted)),
         "macro_f1": float(f1_score(expected, predicted, average="macro")),

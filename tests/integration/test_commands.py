@@ -3,8 +3,11 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from sentiment.cli import main
 
 
 @pytest.fixture
@@ -61,3 +64,18 @@ def test_what_cannot_be_done_is_said_in_one_line(sentiment, arguments, code, sai
     assert len(lines) == 1
     assert lines[0].startswith("error: ")
     assert said in lines[0]
+
+
+@pytest.mark.parametrize("output", [".", "..", "/", "./", "sub/..", "{here}", "{here}/../x/.."])
+def test_training_does_not_write_over_the_folder_that_it_runs_in(
+    monkeypatch, capsys, tmp_path, output
+):
+    monkeypatch.chdir(tmp_path)
+    given = output.replace("{here}", str(tmp_path))
+    arguments = ["train", "--data=no.csv", "--base=/no-base", f"--output={given}"]
+    monkeypatch.setattr(sys, "argv", ["sentiment", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: --output {Path(given)} is no name of a new folder, but /")

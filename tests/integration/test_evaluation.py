@@ -20,7 +20,9 @@ from sentiment.training.evaluation import (
     training_record,
     was_held_out,
 )
+from sentiment.training.page import page as build_page
 from sentiment.training.splits import split_examples
+from sentiment.training.textsets import benchmark_texts, describe
 
 HELD_OUT = 0.3
 
@@ -218,6 +220,15 @@ def test_a_model_of_other_data_is_not_said_to_be_held_out(report):
     assert rival["held_out_from_its_training"] is None
 
 
+def test_texts_of_a_benchmark_that_the_data_knows_are_counted(tmp_path):
+    own, tweets = tmp_path / "own.csv", tmp_path / "tweets.csv"
+    own.write_text("text,label\nNet sales of the paper unit rose 5 %,positive\nUp,positive\n")
+    rows = ["up!,1", "Net sales of the paper unit rose 7 %,1", "Paper is out,2"]
+    tweets.write_text("\n".join(["text,label", *rows, ""]))
+    described = describe(benchmark_texts("Tweets", [tweets]), read_examples([own]))
+    assert (described["texts_also_in_data"], described["texts_like_the_data"]) == (1, 2)
+
+
 # The report
 
 
@@ -252,6 +263,17 @@ def test_the_page_says_which_texts_and_models_it_speaks_of(page, report):
     assert "compact was trained on another selection of texts" in page
     assert "what it has seen of them is not known" in page
     assert "Benchmarks are texts of another kind" in page
+
+
+def test_files_of_one_name_are_told_apart_by_what_they_are_part_of(report):
+    *parts, benchmark = report["sets"]
+    sets = [*parts, benchmark | {"files_sha256": {"own.txt": "b" * 64}}]
+    data = report["data"] | {"files_sha256": {"own.txt": "d" * 64}}
+    kinds = ("overview", "labels", "groups", "confusion", "reliability")
+    plots = {kind: ["", ""] for kind in kinds}
+    written = build_page(report | {"sets": sets, "data": data}, plots)
+    assert f"| The data | own.txt | `{'d' * 64}` |" in written
+    assert f"| Tweets | own.txt | `{'b' * 64}` |" in written
 
 
 def test_every_row_of_a_table_has_as_many_cells_as_its_head(page, hostile_page):

@@ -8,11 +8,14 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from sentiment.errors import SettingsError
+from sentiment.training import fitting
 from sentiment.training.averages import WeightAverage
-from sentiment.training.datasets import Example
-from sentiment.training.distillation import SoftTargetLoss, label_weights, taught
+from sentiment.training.distillation import SoftTargetLoss, label_weights, smoothed, taught
+from sentiment.training.examples import Example
 from sentiment.training.layers import GradualUnfreezing, depths, parameter_groups
 from sentiment.training.recipe import Recipe
+from sentiment.training.runs import RunOptions
+from sentiment.training.splits import Split
 
 LAYERS = 3
 
@@ -30,9 +33,9 @@ def model():
     return BertForSequenceClassification(config)
 
 
-def example(label, *, soft=False):
+def example(label, *, soft=False, agreement=None):
     target = tuple(float(index == label) for index in range(3))
-    return Example("text", target, sources=frozenset({"file"}), soft=soft)
+    return Example("text", target, frozenset({"file"}), soft=soft, agreement=agreement)
 
 
 def at(step):
@@ -109,15 +112,69 @@ def test_weights_of_labels_count_in_training_alone():
     torch.testing.assert_close(loss(logits, targets, texts=4, weighted=True), 3 * plain)
 
 
+def test_smoothing_spreads_an_annotators_label_and_leaves_a_teachers_alone():
+    hard, soft = smoothed([example(0), example(1, soft=True)], Recipe(label_smoothing=0.3))
+    assert hard.target == pytest.approx([0.8, 0.1, 0.1])
+    assert soft == example(1, soft=True)
+
+
+def test_a_label_that_not_all_annotators_chose_counts_as_much_as_they_were():
+    levels = [example(0, agreement=level) for level in (50, 66, 75, 100, None)]
+    made = smoothed(levels, Recipe(label_smoothing=0.03, by_agreement=True))
+    assert [each.target[0] for each in made] == pytest.approx([0.6, 0.72, 0.87, 0.98, 0.98])
+    assert all(sum(each.target) == pytest.approx(1) for each in made)
+
+
 def test_a_teacher_is_mixed_into_smoothed_labels_and_leaves_soft_ones_alone():
     recipe = Recipe(label_smoothing=0.3, teacher_share=0.25)
     answers = np.array([[0.2, 0.2, 0.6], [0.2, 0.2, 0.6]], dtype=np.float32)
-    hard, soft = taught([example(0), example(1, soft=True)], answers, recipe)
+    labels = smoothed([example(0), example(1, soft=True)], recipe)
+    hard, soft = taught(labels, answers, recipe)
     assert hard.target == pytest.approx(
         [0.75 * 0.8 + 0.25 * 0.2, 0.75 * 0.1 + 0.25 * 0.2, 0.75 * 0.1 + 0.25 * 0.6]
     )
     assert hard.soft  # and is not smoothed again
     assert soft == example(1, soft=True)
+
+
+def test_annotators_who_differed_count_beside_a_teacher_too():
+    recipe = Recipe(by_agreement=True, teacher_share=0.5)
+    labels = smoothed([example(0, agreement=50)], recipe)
+    (mixed,) = taught(labels, np.array([[0.0, 0.0, 1.0]], dtype=np.float32), recipe)
+    assert mixed.target == pytest.approx([0.3, 0.1, 0.6])
+
+
+def test_fitting_trains_on_labels_that_are_smoothed_before_the_teacher_is_mixed_in(
+    monkeypatch, tmp_path
+):
+    split = Split(
+        train=(example(0, agreement=50), example(1)),
+        validation=(example(0),),
+        test=(example(1),),
+        held_out=0.1,
+    )
+    seen = {}
+
+    class Learnt(Exception):
+        """What training would see is known: no need to train."""
+
+    def features(examples, tokenizer):
+        seen["targets"] = [each.target for each in examples]
+        raise Learnt
+
+    monkeypatch.setattr(fitting, "features", features)
+    monkeypatch.setattr(fitting, "ask", lambda *_, **__: np.eye(3, dtype=np.float32)[[2, 2]])
+    monkeypatch.setattr(fitting, "load_training_tokenizer", lambda *_: None)
+    with pytest.raises(Learnt):
+        fitting.fit(
+            split,
+            base=None,
+            teacher=object(),
+            recipe=Recipe(by_agreement=True),
+            folder=tmp_path,
+            options=RunOptions(tmp_path),
+        )
+    assert seen["targets"] == [pytest.approx((0.3, 0.1, 0.6)), pytest.approx((0.0, 0.5, 0.5))]
 
 
 def test_the_average_follows_the_weights_by_its_definition(model):

@@ -197,6 +197,8 @@ def test_the_record_says_how_the_model_came_about(record, base, data, split):
         "test": len(split.test),
         "held_out": HELD_OUT,
         "seen_sha256": {},
+        "agreement_sha256": {},
+        "earlier": [],
         "split_sha256": split.sha256,
     }
     assert record["versions"] == {

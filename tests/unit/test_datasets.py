@@ -198,6 +198,75 @@ def test_nested_files_in_folders_of_their_own_are_one_source_and_give_the_agreem
     ]
 
 
+def digest(content):
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def test_the_files_that_were_read_for_the_agreement_alone_are_recorded_apart(write):
+    for name, content in NESTED.items():
+        path = write(name, content)
+    weakest, *stronger = NESTED
+    dataset = read_examples([path.with_name(weakest), write("own.csv", "text,label\nUp,neutral\n")])
+    assert dataset.agreement_sha256 == {name: digest(NESTED[name]) for name in stronger}
+    assert list(dataset.sha256) == [weakest, "own.csv"]
+    assert read_examples([path.with_name("own.csv")]).agreement_sha256 == {}
+
+
+def test_two_files_of_one_name_that_tell_the_agreement_are_refused_if_they_differ(tmp_path):
+    paths = []
+    for folder, label in (("a", "neutral"), ("b", "positive")):
+        (tmp_path / folder).mkdir()
+        paths.append(tmp_path / folder / f"{folder}.txt")
+        paths[-1].write_text("Sure .@positive\n")
+        (tmp_path / folder / "Sentences_AllAgree.txt").write_text(f"Sure .@{label}\n")
+    with pytest.raises(DataError, match=r"/b/Sentences_AllAgree\.txt: another folder of the data"):
+        read_examples(paths)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "Sentences_50Agree.txt",
+            "Sentences_50Agree.txt alone does not say how far annotators agreed: put "
+            "Sentences_66Agree.txt, Sentences_75Agree.txt, Sentences_AllAgree.txt beside it",
+        ),
+        (
+            "Sentences_75Agree.txt",
+            "Sentences_75Agree.txt alone does not say how far annotators agreed: put "
+            "Sentences_AllAgree.txt beside it",
+        ),
+        (
+            "Sentences_AllAgree.txt",
+            "all annotators agreed on Sentences_AllAgree.txt; Sentences_50Agree.txt is not named",
+        ),
+        (
+            "own.txt",
+            "no file of Financial PhraseBank, such as Sentences_50Agree.txt with "
+            "Sentences_66Agree.txt, Sentences_75Agree.txt, Sentences_AllAgree.txt beside it",
+        ),
+    ],
+)
+def test_a_file_that_does_not_tell_the_agreement_is_refused_with_those_that_do(write, name, said):
+    dataset = read_examples([write(name, "Sure .@positive\nGood .@neutral\n")])
+    with pytest.raises(DataError) as refused:
+        dataset.check_agreements()
+    assert str(refused.value) == said
+
+
+def test_a_teachers_file_beside_it_does_not_make_the_agreement_known(write):
+    bank, teacher = write("Sentences_50Agree.txt", "Up@positive\n"), SOFT_HEADER + "Up,1,0,0\n"
+    with pytest.raises(DataError, match=r"^Sentences_50Agree\.txt alone"):
+        read_examples([bank, write("teacher.csv", teacher)]).check_agreements()
+
+
+@pytest.mark.parametrize("given", [["Sentences_50Agree.txt"], list(NESTED), ["own.txt"]])
+def test_files_that_tell_the_agreement_are_enough_beside_the_data_or_in_it(write, given):
+    paths = {name: write(name, content) for name, content in NESTED.items()}
+    paths["own.txt"] = write("own.txt", "Sure .@positive\n")
+    read_examples([paths[name] for name in given]).check_agreements()
+
+
 def test_a_nested_file_and_another_are_two_sources(write):
     paths = [write(name, NESTED[name]) for name in NESTED]
     dataset = read_examples([*paths[1:], write("teacher.csv", SOFT_HEADER + "Sure,0,1,0\n")])

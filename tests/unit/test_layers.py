@@ -100,6 +100,7 @@ LAYERS = {
     6: [
         "launcher",
         "workers",
+        "options",
         "cli",
         "__main__",
         "__init__",
@@ -153,12 +154,12 @@ DOORS = {
     "pydantic": {"settings", "api.schemas", "api.openapi"},
     "pydantic_settings": {"settings"},
     "prometheus_client": {"metrics"},
-    "sklearn": {"training.trainer", "training.measures"},
+    "sklearn": {"training.trainer"},
     "scipy": {"training.measures", "training.temperature"},
     "matplotlib": {"training.plots"},
     "rich": {"training.report", "training.progress"},
     "pyarrow": {"training.rows"},
-    "typer": {"cli"},
+    "typer": {"cli", "options"},
     "uvicorn": {"launcher", "api.protocol", "api.parsing", "api.connection"},
     "httptools": {"api.parsing"},
 }

@@ -7,15 +7,26 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import chi2
+from scipy.stats import binomtest, chi2
 from sklearn.metrics import accuracy_score, f1_score, log_loss, precision_recall_fscore_support
 
 from sentiment.predictions import LABELS
 from sentiment.training.datasets import Example
-from sentiment.training.intervals import counted_figures, counted_intervals, interval
+from sentiment.training.intervals import (
+    counted_figures,
+    counted_intervals,
+    interval,
+    wilson_interval,
+)
 from sentiment.training.measures import mcnemar, measure
+from sentiment.training.thresholds import LEAST, MOST
 
 POSITIVE, NEGATIVE, NEUTRAL = range(3)
+
+
+def word(index):
+    """Return a word that no other index has; a number would be masked."""
+    return "".join("abcdefghij"[int(digit)] for digit in str(index))
 
 
 def example(label, *, text="Profit rose.", agreement=None):
@@ -38,7 +49,9 @@ def random_set(texts, *, seed=5, right=0.7):
 
 
 def measured(labels, probabilities):
-    return measure([example(label) for label in labels], probabilities)
+    """Measure texts none of which resembles another."""
+    examples = [example(label, text=word(index)) for index, label in enumerate(labels)]
+    return measure(examples, probabilities)
 
 
 FOUR = [[0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.1, 0.1, 0.8]]
@@ -112,6 +125,13 @@ def test_counted_figures_of_many_matrices_are_those_of_each():
         assert together["macro_f1"][index] == pytest.approx(
             f1_score(expected, predicted, average="macro", zero_division=0)
         )
+
+
+def test_figures_are_kept_unrounded_beside_the_rounded(four):
+    assert four["unrounded"]["macro_f1"] == pytest.approx(7 / 9, abs=1e-15)
+    assert four["unrounded"].keys() == {*LEAST, *MOST}
+    for name, figure in four["unrounded"].items():
+        assert four[name] == round(figure, 4)
 
 
 # How well it knows
@@ -232,7 +252,9 @@ def test_the_order_of_the_texts_makes_no_difference(random):
     labels, probabilities = random_set(60)
     examples = [
         example(
-            label, text="word " * (index % 40 + 1), agreement=(None, 50, 66, 75, 100)[index % 5]
+            label,
+            text=f"{word(index // 2)} profit " * (index % 20 + 1),
+            agreement=(None, 50, 66, 75, 100)[index % 5],
         )
         for index, label in enumerate(labels)
     ]
@@ -245,7 +267,7 @@ def test_the_order_of_the_texts_makes_no_difference(random):
 
 def test_ten_thousand_texts_take_well_under_a_second_of_processor_time():
     labels, probabilities = random_set(10_000)
-    examples = [example(label) for label in labels]
+    examples = [example(label, text=word(index)) for index, label in enumerate(labels)]
     began_s = time.process_time()
     measure(examples, probabilities)
     assert time.process_time() - began_s < 2  # measured: 0.3; a loop over resamples: 20
@@ -257,7 +279,10 @@ def test_ten_thousand_texts_take_well_under_a_second_of_processor_time():
 def test_levels_of_agreement_hold_the_ones_before_them():
     labels, probabilities = random_set(50)
     levels = (100, 75, 66, 50, None)
-    examples = [example(label, agreement=levels[index % 5]) for index, label in enumerate(labels)]
+    examples = [
+        example(label, text=word(index), agreement=levels[index % 5])
+        for index, label in enumerate(labels)
+    ]
     groups = measure(examples, probabilities)["by_agreement"]
     assert {key: group["texts"] for key, group in groups.items()} == {
         "100": 10,
@@ -328,9 +353,46 @@ def test_who_comes_first_makes_no_difference_to_p():
     assert there["only_first_right"] == back["only_second_right"]
 
 
-def test_intervals_of_a_certain_matrix_have_no_width():
-    intervals = counted_intervals(np.diag([3, 4, 5]))
-    assert intervals["accuracy"].tolist() == [1, 1]
+@pytest.mark.parametrize(
+    ("right", "ends"), [(True, [12 / (12 + 1.96**2), 1]), (False, [0, 1.96**2 / (12 + 1.96**2)])]
+)
+def test_twelve_of_twelve_is_no_certainty(right, ends):
+    given = [[0.9, 0.1, 0] if right else [0.1, 0.9, 0]] * 12
+    assert measured([POSITIVE] * 12, given)["intervals"]["accuracy"] == pytest.approx(
+        ends, abs=5e-5
+    )
+
+
+def test_wilsons_interval_is_scipys():
+    for right in (0, 3, 12):
+        expected = binomtest(right, 12).proportion_ci(method="wilson")
+        assert wilson_interval(right / 12, 12) == pytest.approx([expected.low, expected.high])
+
+
+def test_texts_that_resemble_each_other_are_no_more_evidence_than_one():
+    labels, probabilities = random_set(100)
+    once = measured(labels, probabilities)
+    examples = [
+        example(label, text=f"{word(index)} {copy}")
+        for copy in range(4)
+        for index, label in enumerate(labels)
+    ]
+    copied = measure(examples, np.tile(probabilities, (4, 1)))
+    assert copied["accuracy"] == once["accuracy"]
+    for name, ends in copied["intervals"].items():
+        assert ends == pytest.approx(once["intervals"][name], abs=0.01), name
+    assert copied["labels"]["positive"]["f1_interval"] == pytest.approx(
+        once["labels"]["positive"]["f1_interval"], abs=0.01
+    )
+    assert copied["by_words"]["1 to 10"]["intervals"] == once["by_words"]["1 to 10"]["intervals"]
+
+
+def test_drawing_clusters_by_their_matrices_is_drawing_them_one_by_one():
+    rng = np.random.default_rng(6)
+    confusions = rng.poisson(0.4, size=(60, 3, 3))
+    drawn = confusions[rng.integers(60, size=(4000, 60))].sum(axis=1)
+    expected = np.quantile(counted_figures(drawn)["macro_f1"], [0.025, 0.975])
+    assert counted_intervals(confusions)["macro_f1"] == pytest.approx(expected, abs=0.02)
 
 
 def test_what_resampling_adds_to_a_figure_is_taken_off_its_interval():

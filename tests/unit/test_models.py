@@ -3,7 +3,8 @@ import json
 import pytest
 
 from sentiment.errors import ModelError
-from sentiment.models import read_model, resolve_model
+from sentiment.manifest import write_manifest
+from sentiment.models import read_model, resolve_base, resolve_model
 
 CONFIG = {
     "model_type": "bert",
@@ -115,14 +116,31 @@ def test_a_configuration_may_name_the_kernels_that_torch_brings(make_model):
 
 
 @pytest.mark.parametrize("model", ["~nobody-of-this-name/x", "x" * 300, "a\0b"])
-def test_a_path_that_the_system_refuses_is_an_error_in_words(model):
+@pytest.mark.parametrize("resolve", [resolve_model, resolve_base])
+def test_a_path_that_the_system_refuses_is_an_error_in_words(resolve, model):
     with pytest.raises(ModelError):
-        resolve_model(model)
+        resolve(model)
 
 
-def test_a_configuration_of_endless_depth_is_an_error_in_words(make_model):
+@pytest.mark.parametrize("resolve", [resolve_model, resolve_base])
+def test_a_configuration_of_endless_depth_is_an_error_in_words(resolve, make_model):
     with pytest.raises(ModelError):
-        resolve_model(str(make_model('{"a":' * 100_000)))
+        resolve(str(make_model('{"a":' * 100_000)))
+
+
+def test_a_base_need_not_be_a_classifier_but_says_how_much_it_reads(make_model):
+    base = resolve_base(str(make_model({"model_type": "bert", "max_position_embeddings": 64})))
+    assert (base.name, base.revision, base.max_tokens) == ("my-model", "9a129038d9a0", 64)
+
+
+@pytest.mark.parametrize("resolve", [resolve_model, resolve_base])
+def test_a_folder_that_is_not_what_its_manifest_says_is_refused(resolve, make_model):
+    folder = make_model()
+    write_manifest(folder)
+    assert resolve(str(folder)).weights_sha256.startswith("9a129038d9a0")
+    (folder / "model.safetensors").write_bytes(b"weightr")
+    with pytest.raises(ModelError, match=r"model\.safetensors: not the file that manifest\.json"):
+        resolve(str(folder))
 
 
 def test_a_name_that_no_header_can_carry_is_escaped(make_model, tmp_path):

@@ -17,8 +17,9 @@ from pyarrow import parquet
 from sentiment.errors import DataError
 from sentiment.predictions import LABELS
 from sentiment.training import rows
+from sentiment.training.benchmarks import read_benchmark
 from sentiment.training.examples import MAX_TEXT_CHARS
-from sentiment.training.readers import Columns, read_benchmark, read_file
+from sentiment.training.readers import Columns, read_file
 from sentiment.training.rows import CHUNK_BYTES, MAX_ROW_BYTES
 
 POSITIVE, NEGATIVE, NEUTRAL = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
@@ -319,11 +320,13 @@ def test_a_wrong_row_is_named_by_file_and_row(write_table, kind, wrong, message)
 
 
 @pytest.mark.parametrize("kind", TABLES)
-def test_a_row_with_an_empty_probability_falls_back_to_its_label(write_table, kind):
+def test_a_row_with_an_empty_probability_falls_back_to_its_label_which_is_a_teachers(
+    write_table, kind
+):
     table = [{"text": "Up", "label": "negative", "positive": 0.7, "negative": None, "neutral": 0.3}]
     ((_, example),) = read_file(write_table(kind, table))
     assert example.target == NEGATIVE
-    assert not example.soft
+    assert example.soft
 
 
 @pytest.mark.parametrize("kind", TABLES)

@@ -2,11 +2,20 @@
 
 import pytest
 
-from sentiment.errors import SettingsError, ThresholdMissed
+from sentiment.errors import DataError, SettingsError, ThresholdMissed
 from sentiment.training.evaluation import model_names
 from sentiment.training.markdown import LONGEST, escaped, table
-from sentiment.training.textsets import name_benchmarks, set_title
+from sentiment.training.textsets import benchmark_texts, name_benchmarks, set_title
 from sentiment.training.thresholds import check_thresholds, parse_thresholds
+
+
+def part(texts, **figures):
+    return {
+        "texts": texts,
+        **{name: round(figure, 4) for name, figure in figures.items()},
+        "unrounded": figures,
+    }
+
 
 EVALUATION = {
     "main_set": "test_annotated",
@@ -14,11 +23,13 @@ EVALUATION = {
         {
             "model": "mine@1",
             "parts": {
-                "test_annotated": {"texts": 1200, "macro_f1": 0.83, "ece": 0.03},
-                "benchmark:a.b": {"texts": 7, "macro_f1": 0.5, "ece": 0.2},
+                "test_annotated": part(
+                    1200, macro_f1=0.83, ece=0.03, accuracy=0.82996, brier=0.20004
+                ),
+                "benchmark:a.b": part(7, macro_f1=0.5, ece=0.2),
             },
         },
-        {"model": "other@2", "parts": {"test_annotated": {"texts": 1200, "macro_f1": 0.1}}},
+        {"model": "other@2", "parts": {"test_annotated": part(1200, macro_f1=0.1)}},
     ],
 }
 
@@ -87,6 +98,16 @@ def test_files_of_one_benchmark_belong_together(tmp_path):
     }
 
 
+@pytest.mark.parametrize("folders", [("a", "b"), ("a", "a")])
+def test_two_files_of_one_name_are_refused_in_one_benchmark(tmp_path, folders):
+    for folder in folders:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "sent.csv").write_text("text,label\nUp,1\n")
+    files = [tmp_path / folder / "sent.csv" for folder in folders]
+    with pytest.raises(DataError, match=r"^benchmark FiQA: two files are named sent\.csv; records"):
+        benchmark_texts("FiQA", files)
+
+
 # Thresholds
 
 
@@ -118,6 +139,24 @@ def test_a_missed_threshold_names_figure_texts_and_value(below, above, said):
     with pytest.raises(ThresholdMissed) as caught:
         check(below, above)
     assert str(caught.value) == said
+
+
+@pytest.mark.parametrize(
+    ("below", "above", "said"),
+    [
+        (["accuracy=0.83"], [], "is 0.82996, below 0.83"),
+        ([], ["brier=0.2"], "is 0.20004, above 0.2"),
+    ],
+)
+def test_what_only_rounding_would_let_pass_is_missed(below, above, said):
+    with pytest.raises(ThresholdMissed, match=said):
+        check(below, above)
+
+
+def test_what_arithmetic_takes_off_a_figure_is_no_miss():
+    judged = {"model": "mine@1", "parts": {"test_annotated": part(7, accuracy=0.1 * 3 - 2e-16)}}
+    thresholds = parse_thresholds(["accuracy=0.3"], [], benchmarks=[])
+    check_thresholds(thresholds, {"main_set": "test_annotated", "models": [judged]})
 
 
 def test_every_figure_that_is_missed_is_named_in_one_line():

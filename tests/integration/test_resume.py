@@ -482,7 +482,7 @@ def test_a_finished_model_that_was_taken_away_is_not_trained_again(
             output.mkdir()
         done = forks.run(command(output, "--resume"))
         assert done.code == 2
-        (line,) = done.stderr.splitlines()
+        (line,) = [each for each in done.stderr.splitlines() if each.startswith("error: ")]
         assert "is of a training that has ended, but its model is not in " in line
 
 

@@ -3,8 +3,9 @@
 What is ours: the target (a distribution, so annotators' labels and a teacher's probabilities
 train side by side), batches of similar length, rates by depth, the moving average.
 
-The best epoch is the one with the highest macro-F1 on the annotated texts of the validation part (on
-a teacher's where there are none); among equals the one with the lowest validation loss. Its model lies in the run folder as soon as it is the best.
+The best epoch is the one with the highest macro-F1 on the annotated texts of the validation part
+(on a teacher's where there are none); among equals the one with the lowest validation loss. Its
+model lies in the run folder as soon as it is the best.
 """
 
 import math

@@ -148,7 +148,7 @@ def _making(record: Mapping[str, Any]) -> str:
     if digest := base.get("weights_sha256"):
         lines[0] += f", weights of SHA-256 `{digest}`"
     if command := record.get("command"):
-        lines.append(f"```sh\n{_fenced(shlex.join(command))}\n```")
+        lines.append(f"```sh\n{_command(command)}\n```")
     if commit := record.get("commit"):
         lines[0] += f"; the project at commit `{_plain(commit)}`"
     recipe = record.get("recipe", {})
@@ -172,9 +172,14 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _fenced(command: str) -> str:
-    """Return a command as it may stand between fences, an option a line."""
-    return " \\\n  ".join(command.replace("`", "'").replace("\n", " ").split(" --"))
+def _command(arguments: Sequence[str]) -> str:
+    """Return a command as a shell reads it, an option a line."""
+    text = shlex.quote(" ".join(arguments[0].split()))
+    for argument in arguments[1:]:
+        # A line break would let the next line end the block.
+        quoted = shlex.quote(" ".join(argument.split()))
+        text += f" \\\n  {quoted}" if argument.startswith("--") else f" {quoted}"
+    return text
 
 
 def _plain(text: Any) -> str:

@@ -23,7 +23,7 @@ from sentiment.training.evaluation import evaluate_split
 from sentiment.training.golden import check_golden, read_golden
 from sentiment.training.replacement import check_replaceable, replace_folder
 from sentiment.training.splits import Split
-from sentiment.training.temperature import fit_temperature, log_loss
+from sentiment.training.temperature import calibration_examples, fit_temperature, log_loss
 
 log = logging.getLogger(__name__)
 
@@ -114,12 +114,8 @@ def _classify(classifier: Classifier, sentences: Sequence[Example]) -> dict[str,
 
 
 def _fit(classifier: Classifier, split: Split) -> dict[str, Any]:
-    """Return `temperature.json`, fitted on annotators' labels where there are any.
-
-    A teacher's probabilities say how sure the teacher is, not how often anybody is right.
-    """
-    annotated = [example for example in split.validation if not example.soft]
-    examples = annotated or list(split.validation)
+    """Return `temperature.json`."""
+    examples = calibration_examples(split)
     targets = np.array([example.target for example in examples])
     logits = classifier.logits([example.text for example in examples])
     temperature = round(fit_temperature(logits, targets), 4)
@@ -128,7 +124,7 @@ def _fit(classifier: Classifier, split: Split) -> dict[str, Any]:
         "weights_sha256": classifier.model.weights_sha256,
         "fitted_on": {
             "part": "validation",
-            "labels": "annotated" if annotated else "teacher's",
+            "labels": "teacher's" if examples[0].soft else "annotated",
             "texts": len(examples),
             "split_sha256": split.sha256,
             "log_loss_before": round(log_loss(logits, targets), 4),

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -28,6 +30,9 @@ RECORD = {
     "recipe": {"epochs": 3},
     "data": {"files_sha256": {"bank|\n.txt": "1" * 64}, "train": 0, "validation": 6, "test": 3},
     "versions": {"torch": "2"},
+    "teacher": "acme/teacher@abc",
+    "commit": "c0ffee",
+    "command": ["python", "-m", "sentiment", "train", "--data=two words```.txt", "--bf16"],
 }
 
 TEXTS = {
@@ -131,6 +136,15 @@ def test_the_card_has_the_measured_figures_and_invents_no_licence(promoted):
     assert f"{evaluation['golden_sentences']['positive']} positive" in text
     for example in evaluation["documentation_examples"]:
         assert f"| {example['text']} | {example['label']} | {example['score']:.3f} |" in text
+
+
+def test_the_card_says_how_to_make_the_model_again(promoted):
+    card = (promoted[0] / "README.md").read_text()
+    assert "c0ffee" in card
+    assert "Teacher: `acme/teacher@abc`" in card
+    (block,) = re.findall("^```sh\n(.*?)^```$", card, re.DOTALL | re.MULTILINE)
+    assert block.count("\n") == 3  # the options, each in a line
+    assert shlex.split(block.replace("\\\n", "")) == RECORD["command"]
 
 
 def test_no_name_of_a_file_draws_columns_in_the_card(promoted):

@@ -513,6 +513,12 @@ def test_folds_that_are_finished_are_not_trained_again(forks, command, output):
     assert figures["pooled"]["texts"] == len(predictions) == 29
     assert len({each["text_sha256"] for each in predictions}) == len(predictions)
     assert {each["fold"] for each in predictions} == {1, 2}
+    assert [each["temperature"] for each in figures["folds"]] == [
+        next(row["temperature"] for row in predictions if row["fold"] == fold) for fold in (1, 2)
+    ]
+    assert len({each["split_sha256"] for each in figures["folds"]}) == 2
+    assert set(figures["data"]) == {"bank.txt", "teacher.csv"}
+    assert figures["annotated_texts"] == 29 + figures["never_tested"]
     for each in predictions:
         assert sum(each["probabilities"]) == pytest.approx(1, abs=1e-5)
 

@@ -41,7 +41,7 @@ class Threshold:
         if by <= TOLERANCE:
             return None
         return (
-            f"{judged['model']}: {self.figure} on {name} ({part['texts']:,} texts) is {found:.6g}, "
+            f"{judged['model']}: {self.figure} on {name} ({part['texts']:,} texts) is {found:.8g}, "
             f"{'below' if self.least else 'above'} {self.value:g}"
         )
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from sentiment.models import ModelFiles
 from sentiment.predictions import LABELS
+from sentiment.training.markdown import table
 
 PARTS = {
     "test_annotated": "test, annotators' labels",
@@ -168,8 +169,7 @@ def _with_interval(part: Mapping[str, Any], figure: str) -> str:
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return table(header, rows, numbers_from=len(header))  # its cells hold more than numbers
 
 
 def _command(arguments: Sequence[str]) -> str:

@@ -19,18 +19,6 @@ SOFT_HEADER = "text,positive,negative,neutral\n"
 
 
 @pytest.fixture
-def write(tmp_path):
-    """Write a data file; text becomes UTF-8."""
-
-    def write(name, content):
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return write
-
-
-@pytest.fixture
 def read(write):
     """Read files given as `name=content`, in order; `_` in a name stands for the dot."""
 

@@ -11,16 +11,17 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from sentiment.analyzer import Analyzer
 from sentiment.api.auth import ApiKeys
 from sentiment.api.bodies import Bodies
+from sentiment.api.faces.operations import PROBES
 from sentiment.api.lifecycle import Lifecycle, measure_event_loop_lag
 from sentiment.api.middleware import Observation
 from sentiment.api.responses import ProblemResponse
-from sentiment.api.routes import OPERATIONS, ROUTES, route_names
+from sentiment.api.routes import ROUTES, route_names
 from sentiment.api.security_headers import SecurityHeaders
 from sentiment.errors import (
     InternalError,
@@ -85,7 +86,7 @@ def create_app(
 
     app = _starlette(
         metrics,
-        [r for r in ROUTES if settings.metrics_port is None or r not in OPERATIONS],
+        [r for r in ROUTES if settings.metrics_port is None or r not in PROBES],
         lifespan=lifespan,
         api_keys=[key.get_secret_value() for key in settings.api_keys or ()],
     )
@@ -97,7 +98,7 @@ def create_operations_app(metrics: Metrics) -> ASGIApp:
 
     It has no lifespan: whoever runs it hands it the state of `create_app`'s.
     """
-    return _starlette(metrics, OPERATIONS)
+    return _starlette(metrics, PROBES)
 
 
 def _starlette(
@@ -134,11 +135,23 @@ async def _refuse_http(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         refusal = NotFound("see GET / for the routes")
     elif error.status_code == 405:
-        allow = (error.headers or {}).get("Allow", "")
+        allow = ", ".join(_allowed(request))
         refusal = MethodNotAllowed(f"this route takes {allow}", allow=allow)
     else:
         refusal = InternalError(f"unexpected status {error.status_code}")
     return await _refuse(request, refusal)
+
+
+def _allowed(request: Request) -> list[str]:
+    """Return the methods of every route of the request's path: two may share it."""
+    return sorted(
+        {
+            method
+            for route in request.app.routes
+            if route.matches(request.scope)[0] is not Match.NONE
+            for method in route.methods
+        }
+    )
 
 
 class _PlainLifespanFailure:

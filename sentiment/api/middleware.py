@@ -79,7 +79,8 @@ class Observation:
                 await ProblemResponse(failure, request_id)(scope, _gone, send_observed)
         finally:
             # Never what a client made up: it may hold text, and metrics want closed sets.
-            route = f"{scope['method']} {scope['path']}"
+            matched = scope.get("route")
+            route = f"{scope['method']} {matched.path}" if matched else OTHER_ROUTE
             unlogged: int | None = 0
             if log_fields.get("code") == Overloaded.code:
                 unlogged = self._overloads.next(time.monotonic())

@@ -5,7 +5,7 @@ import asyncio
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from sentiment.api.schemas import render_problem
+from sentiment.api.problems import render_problem
 from sentiment.errors import RequestError
 
 LINGER_S = 2.0

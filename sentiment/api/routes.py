@@ -1,35 +1,22 @@
-"""The routes. Each handler reads: parse, ask, answer."""
+"""The routes: every face of the server, and help for those who look."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from starlette.endpoints import HTTPEndpoint
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from sentiment.analyzer import Analyzer
-from sentiment.api.bodies import Bodies
-from sentiment.api.clients import WhileConnected, timeout_s
+from sentiment.api.answering import settings_of
+from sentiment.api.descriptions import Face, reading
+from sentiment.api.faces import classification, operations
 from sentiment.api.openapi import openapi_document
-from sentiment.api.responses import JSONBytes
-from sentiment.api.schemas import (
-    parse_text,
-    parse_texts,
-    parse_top_k,
-    render_predictions,
-    render_sentiment,
-)
-from sentiment.errors import (
-    Draining,
-    NotFound,
-)
-from sentiment.metrics import Metrics
-from sentiment.predictions import Predictions
-from sentiment.settings import Settings
+from sentiment.errors import NotFound
+
+TAG = "help"
 
 STATIC_FOLDER = Path(__file__).parent / "static"
 
@@ -50,96 +37,24 @@ answers a label and a score for each text, in order: [{{"label": "positive", "sc
 """
 
 
-class Root(HTTPEndpoint):
-    """`/`: the main job, and a word of help for those who look."""
-
-    async def get(self, request: Request) -> Response:
-        return PlainTextResponse(HELP.format(url=request.base_url))
-
-    async def post(self, request: Request) -> Response:
-        top_k = parse_top_k(request.query_params.get("top_k"))
-        texts = parse_texts(await _read_json(request), _settings(request))
-        predictions = await _classify(request, texts)
-        body = render_predictions(predictions, top_k)
-        return JSONBytes(body, headers=_answer_headers(request, predictions))
-
-
-async def analyze_sentiment(request: Request) -> Response:
-    """`POST /analyze_sentiment`: one text, the flat answer."""
-    text = parse_text(await _read_json(request), _settings(request))
-    predictions = await _classify(request, [text])
-    return JSONBytes(render_sentiment(predictions), headers=_answer_headers(request, predictions))
-
-
-async def livez(request: Request) -> Response:
-    """Whether this process can still answer; if not, restart it."""
-    _analyzer(request).check_running()
-    return JSONResponse({"status": "ok"})
-
-
-async def readyz(request: Request) -> Response:
-    """Whether to send requests here. The port opens after warm-up, so alive is ready."""
-    if request.state.lifecycle.draining:
-        raise Draining("the server was told to end and answers what it has accepted")
-    return await livez(request)
-
-
-async def info(request: Request) -> Response:
-    """What is served, within which limits."""
-    analyzer, settings = _analyzer(request), _settings(request)
-    return JSONResponse(
-        {
-            "model": {
-                "name": analyzer.model.name,
-                "revision": analyzer.model.revision,
-                "architecture": analyzer.model.architecture,
-                "labels": analyzer.model.labels,
-                "max_tokens": analyzer.model.max_tokens,
-                "temperature": analyzer.model.temperature,
-            },
-            "engine": {
-                "name": analyzer.engine.name,
-                "device": analyzer.engine.device,
-                "precision": analyzer.engine.precision,
-                "token_budget": analyzer.token_budget,
-            },
-            "limits": settings.model_dump(
-                include={
-                    "max_body_bytes",
-                    "max_texts",
-                    "max_text_chars",
-                    "max_backlog_s",
-                    "deadline_s",
-                }
-            ),
-            "versions": VERSIONS,
-        }
-    )
-
-
-def _versions() -> Iterator[tuple[str, str]]:
-    for name in ("openvino", "torch", "transformers", "tokenizers", "starlette"):
-        with suppress(PackageNotFoundError):  # OpenVINO is not made for every machine
-            yield name, version(name)
-
-
-VERSIONS = dict(_versions())
-
-
-async def metrics(request: Request) -> Response:
-    """Prometheus' text format."""
-    served: Metrics = request.state.metrics
-    return Response(served.exposition(), media_type=served.content_type)
+async def root(request: Request) -> Response:
+    """`GET /`: what this is and how to call it."""
+    return PlainTextResponse(HELP.format(url=request.base_url))
 
 
 async def openapi(request: Request) -> Response:
     """The OpenAPI 3.1 document."""
-    settings = _settings(request)
-    return JSONResponse(
-        openapi_document(
-            operations=settings.metrics_port is None, api_keys=settings.api_keys is not None
-        )
+    settings = settings_of(request)
+    document = described(
+        probes=settings.metrics_port is None, api_keys=settings.api_keys is not None
     )
+    return JSONResponse(document)
+
+
+@cache
+def described(*, probes: bool = True, api_keys: bool = False) -> dict[str, Any]:
+    """Return the OpenAPI document of all faces; arguments as of `openapi_document`."""
+    return openapi_document(FACES, probes=probes, api_keys=api_keys)
 
 
 async def docs(request: Request) -> Response:
@@ -162,79 +77,36 @@ def _swagger_ui_folder() -> Path:
     return Path(spec.origin).parent / "static"
 
 
-DOCS_FILES: Mapping[str, Path] = {
+DOCS_FILES = {
     "docs.js": STATIC_FOLDER / "docs.js",
     "swagger-ui.css": _swagger_ui_folder() / "swagger-ui.css",
     "swagger-ui-bundle.js": _swagger_ui_folder() / "swagger-ui-bundle.js",
     "favicon.png": _swagger_ui_folder() / "favicon-32x32.png",
 }
 
-OPERATIONS = (
-    Route("/livez", livez),
-    Route("/readyz", readyz),
-    Route("/metrics", metrics),
+HELP_FACE = Face(
+    tag=TAG,
+    description="How to call the server",
+    routes=(
+        Route("/", root),
+        Route("/openapi.json", openapi),
+        Route("/docs", docs),
+        Route("/docs/{file}", docs_file),
+    ),
+    paths={
+        "/": {"get": reading(TAG, "What this is and how to call it", "text/plain")},
+        "/openapi.json": {"get": reading(TAG, "This document")},
+        "/docs": {"get": reading(TAG, "Swagger UI", "text/html")},
+    },
 )
-"""What machines ask every few seconds; `SENTIMENT_METRICS_PORT` gives them their own port."""
 
-ROUTES = (
-    Route("/", Root),
-    Route("/analyze_sentiment", analyze_sentiment, methods=["POST"]),
-    *OPERATIONS,
-    Route("/info", info),
-    Route("/openapi.json", openapi),
-    Route("/docs", docs),
-    Route("/docs/{file}", docs_file),
-)
+FACES = (classification.FACE, operations.FACE, HELP_FACE)
+"""In the order in which `/docs` shows them."""
+
+ROUTES = tuple(route for face in FACES for route in face.routes)
 
 
 def route_names(routes: Sequence[Route] = ROUTES) -> set[str]:
     """Return every method and path of `routes`, such as `POST /`."""
-    names = set()
-    for route in routes:
-        methods = route.methods or {
-            method for method in ("GET", "POST") if hasattr(route.endpoint, method.lower())
-        }
-        names |= {f"{method} {route.path}" for method in methods}
-        if "GET" in methods:  # Starlette answers HEAD wherever it answers GET
-            names.add(f"HEAD {route.path}")
-    return names
-
-
-async def _classify(request: Request, texts: list[str]) -> Predictions:
-    request.state.log_fields["texts"] = len(texts)
-    allowed_s = timeout_s(request)
-    async with WhileConnected(request):
-        return await _analyzer(request).classify(texts, timeout_s=allowed_s)
-
-
-def _answer_headers(request: Request, predictions: Predictions) -> dict[str, str]:
-    timing = predictions.timing
-    headers = {
-        "Cache-Control": "no-store",
-        "X-Model": _analyzer(request).model.reference,
-        "Server-Timing": (
-            f"queue;dur={timing.queue_s * 1000:.2f}, "
-            f"tokenize;dur={timing.tokenize_s * 1000:.2f}, "
-            f"infer;dur={timing.infer_s * 1000:.2f}"
-        ),
-    }
-    if truncated := predictions.truncated_count:
-        headers["X-Truncated"] = str(truncated)
-    return headers
-
-
-async def _read_json(request: Request) -> bytes:
-    # What would be refused for want of time is refused before it is read.
-    _analyzer(request).check_admission()
-    bodies: Bodies = request.state.bodies
-    return await bodies.read_json(request)
-
-
-def _analyzer(request: Request) -> Analyzer:
-    analyzer: Analyzer = request.state.analyzer
-    return analyzer
-
-
-def _settings(request: Request) -> Settings:
-    settings: Settings = request.state.settings
-    return settings
+    # Starlette answers HEAD wherever it answers GET, and says so itself.
+    return {f"{method} {route.path}" for route in routes for method in route.methods or ()}

@@ -12,8 +12,8 @@ from starlette.testclient import TestClient
 
 from sentiment import Settings
 from sentiment.api.app import create_app
-from sentiment.api.openapi import error_classes, openapi_document
-from sentiment.api.routes import ROUTES, route_names
+from sentiment.api.openapi import error_classes
+from sentiment.api.routes import ROUTES, described, route_names
 from sentiment.models import COMPACT_FOLDER, read_model
 from tests.application import metric
 from tests.contract import NEGATIVE, POSITIVE, problem
@@ -309,12 +309,12 @@ def test_the_openapi_document_is_valid_and_complete(client):
     validate(document)
     served = {route.path for route in ROUTES} - {"/docs/{file}"}  # the page's own files
     assert set(document["paths"]) == served
-    assert document == openapi_document()
+    assert document == described()
 
 
 def test_every_error_is_in_the_openapi_document_with_its_status():
     documented = {}
-    for path in openapi_document()["paths"].values():
+    for path in described()["paths"].values():
         for operation in path.values():
             for status, response in operation["responses"].items():
                 documented.setdefault(status, set()).update(

@@ -1,5 +1,7 @@
 """What the OpenAPI document promises is what the application does."""
 
+import json
+
 import pytest
 import schemathesis
 from hypothesis import settings
@@ -9,9 +11,9 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from sentiment import Settings
 from sentiment.api.app import create_app
-from sentiment.api.openapi import openapi_document
+from sentiment.api.routes import described
 
-schema = schemathesis.openapi.from_dict(openapi_document())
+schema = schemathesis.openapi.from_dict(described())
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +26,23 @@ def app():
 @settings(max_examples=100, derandomize=True)
 def test_every_answer_is_one_that_the_document_promises(case, app):
     check(case, app)
+
+
+def examples():
+    """Yield every example of a body: where it belongs, and what it is."""
+    for path, operations in described()["paths"].items():
+        for method, operation in operations.items():
+            for media, content in operation.get("requestBody", {}).get("content", {}).items():
+                for number, example in content["examples"].items():
+                    yield pytest.param(path, media, example["value"], id=f"{method}{path}-{number}")
+
+
+@pytest.mark.parametrize(("path", "media", "value"), [*examples()])
+def test_every_example_in_the_document_is_answered(service, path, media, value):
+    content = value if isinstance(value, str) else json.dumps(value)
+    path = path.replace("{name}", service.get("/info").json()["model"]["name"])
+    response = service.post(path, content=content, headers={"Content-Type": media})
+    assert response.status_code == 200, response.text
 
 
 @pytest.mark.nightly

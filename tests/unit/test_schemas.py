@@ -7,14 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiment.api.schemas import (
-    FIRST_CHARACTERS,
-    MAX_CONTAINERS,
-    parse_text,
-    parse_texts,
-    parse_top_k,
-    render_problem,
-)
+from sentiment.api.json_bodies import MAX_CONTAINERS
+from sentiment.api.problems import render_problem
+from sentiment.api.schemas import parse_text, parse_texts, parse_top_k
+from sentiment.api.texts import FIRST_CHARACTERS
 from sentiment.errors import (
     InvalidEncoding,
     InvalidInput,
@@ -150,10 +146,6 @@ def test_a_lone_surrogate_is_named_by_its_pointer(surrogate):
     assert pointers(wrong) == [("/1/text", "invalid-unicode")]
     wrong = refusal(f'["{surrogate}"]'.encode(), InvalidUnicode)
     assert pointers(wrong) == [("/0", "invalid-unicode")]
-
-
-def test_surrogates_beyond_the_limit_of_texts_are_not_counted_one_by_one():
-    refusal(b"[" + b'"\\ud800",' * 10 + b'""]', TooManyTexts)
 
 
 def test_a_surrogate_where_no_text_stands_is_no_json_of_ours():

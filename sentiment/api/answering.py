@@ -1,0 +1,68 @@
+"""What every route that classifies does: read, ask, say how it went."""
+
+from collections.abc import Sequence
+
+from starlette.requests import Request
+
+from sentiment.analyzer import Analyzer
+from sentiment.api.bodies import Bodies
+from sentiment.api.clients import WhileConnected, timeout_s
+from sentiment.predictions import Predictions, Timing
+from sentiment.settings import Settings
+
+
+def analyzer_of(request: Request) -> Analyzer:
+    """Return the analyzer that the lifespan opened."""
+    analyzer: Analyzer = request.state.analyzer
+    return analyzer
+
+
+def settings_of(request: Request) -> Settings:
+    """Return the settings of the application."""
+    settings: Settings = request.state.settings
+    return settings
+
+
+async def read_json(request: Request) -> bytes:
+    """Return the body of a request that wants something classified.
+
+    Raises:
+        RequestError: it would be refused for want of time, or as `Bodies.read_json`.
+    """
+    # What would be refused for want of time is refused before it is read.
+    analyzer_of(request).check_admission()
+    bodies: Bodies = request.state.bodies
+    return await bodies.read_json(request)
+
+
+async def classify(request: Request, texts: Sequence[str]) -> Predictions:
+    """Classify the texts of `request`, whose body was read, while its client waits.
+
+    Raises:
+        RequestError: as `Analyzer.classify`; a header is wrong; the client hung up.
+    """
+    request.state.log_fields["texts"] = len(texts)
+    allowed_s = timeout_s(request)
+    async with WhileConnected(request):
+        return await analyzer_of(request).classify(texts, timeout_s=allowed_s)
+
+
+def answer_headers(request: Request, predictions: Predictions) -> dict[str, str]:
+    """Return what the answer's headers say of the model, the time and truncated texts."""
+    headers = {
+        "Cache-Control": "no-store",
+        "X-Model": analyzer_of(request).model.reference,
+        "Server-Timing": server_timing(predictions.timing),
+    }
+    if truncated := predictions.truncated_count:
+        headers["X-Truncated"] = str(truncated)
+    return headers
+
+
+def server_timing(timing: Timing) -> str:
+    """Return the value of `Server-Timing`, in milliseconds."""
+    return (
+        f"queue;dur={timing.queue_s * 1000:.2f}, "
+        f"tokenize;dur={timing.tokenize_s * 1000:.2f}, "
+        f"infer;dur={timing.infer_s * 1000:.2f}"
+    )

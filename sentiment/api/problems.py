@@ -1,0 +1,58 @@
+"""The form of every refusal: RFC 9457 problem details."""
+
+from typing import Annotated, Any
+
+import orjson
+from pydantic import BaseModel, Field
+
+from sentiment.errors import DeadlineExceeded, InvalidInput, RequestError, TextTooLong
+
+MAX_LISTED_ERRORS = 20
+"""A refusal names this many wrong items; the count is always complete."""
+
+
+class ProblemItem(BaseModel):
+    """One wrong item, found by `pointer` (RFC 6901) in the body or `parameter` in the query."""
+
+    code: str
+    detail: str
+    pointer: str | None = None
+    parameter: str | None = None
+
+
+class Problem(BaseModel):
+    """Every answer other than 2xx: RFC 9457 problem details."""
+
+    type: Annotated[str, Field(examples=["urn:sentiment:problem:validation"])]
+    title: str
+    status: int
+    detail: str
+    code: Annotated[str, Field(description="Stable; meant for programs.")]
+    request_id: str
+    errors: list[ProblemItem] | None = None
+    retry_after_ms: int | None = None
+    texts_that_fit: int | None = None
+
+
+def render_problem(error: RequestError, request_id: str) -> bytes:
+    """Return an RFC 9457 problem document."""
+    problem: dict[str, Any] = {
+        "type": f"urn:sentiment:problem:{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "code": error.code,
+        "request_id": request_id,
+    }
+    if isinstance(error, InvalidInput | TextTooLong):
+        problem["errors"] = [
+            ProblemItem(
+                code=item.code, detail=item.detail, pointer=item.pointer, parameter=item.parameter
+            ).model_dump(exclude_none=True)
+            for item in error.errors[:MAX_LISTED_ERRORS]
+        ]
+    if error.retry_after_s is not None:
+        problem["retry_after_ms"] = round(error.retry_after_s * 1000)
+    if isinstance(error, DeadlineExceeded) and error.texts_that_fit is not None:
+        problem["texts_that_fit"] = error.texts_that_fit
+    return orjson.dumps(problem)

@@ -1,4 +1,5 @@
-"""The command line: `python -m sentiment serve | prepare | quantize | train | evaluate`.
+"""The command line: `python -m sentiment serve | prepare | quantize | train | calibrate |
+evaluate`.
 
 Every failure that has a name ends in one line on standard error and an exit code:
 1 a figure misses what `evaluate` was asked for, 2 settings or usage, 3 model or port, 4 data,
@@ -232,6 +233,41 @@ def train(
         golden=golden,
         recipe=Recipe(**_those_of(Recipe, given)),
         options=RunOptions(**_those_of(RunOptions, given)),
+    )
+    print(json.dumps(made, indent=2))
+
+
+@app.command()
+def calibrate(
+    model: options.Model,
+    data: options.DataFiles,
+    output: options.Output,
+    held_out: options.HeldOut = 0.1,
+    golden: options.Golden = None,
+    overwrite: options.OverwriteModel = False,
+    text_column: options.TextColumn = None,
+    label_column: options.LabelColumn = None,
+    seen: options.SeenFiles = None,
+) -> None:
+    """Give a finished model scores that come true as often as they claim.
+
+    A temperature is fitted on the validation part of the data; no label changes by it.
+    """
+    _refuse_own_folder(output)
+    _log_to_terminal()
+    _need_training_libraries()
+    from sentiment.training.readers import Columns
+    from sentiment.training.recalibration import calibrate as calibrate_model
+
+    made = calibrate_model(
+        model,
+        data=data,
+        columns=Columns(text=text_column, label=label_column),
+        seen=seen or (),
+        held_out=held_out,
+        golden=golden,
+        output=output,
+        overwrite=overwrite,
     )
     print(json.dumps(made, indent=2))
 

@@ -97,6 +97,10 @@ LogSteps = Annotated[int, typer.Option(min=1, help="Steps between rows of the lo
 Tensorboard = Annotated[
     bool | None, typer.Option(help="Write its log; else wherever it is installed.")
 ]
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="As SENTIMENT_MODEL: Hub name, folder, compact.")
+]
+OverwriteModel = Annotated[bool, typer.Option(help="Replace a model at the output when done.")]
 Models = Annotated[
     list[str],
     typer.Argument(

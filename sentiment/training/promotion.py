@@ -41,7 +41,7 @@ def promote(
     output: Path,
     *,
     split: Split,
-    record: dict[str, Any],
+    record: dict[str, Any] | None = None,
     golden: Path | None = None,
 ) -> dict[str, Any]:
     """Finish the trained model in `work` and move it to `output`.
@@ -52,7 +52,7 @@ def promote(
     Args:
         work: config, weights, tokenizer and `training.json`; on the file system of `output`.
         split: what the model was trained on and what it was not.
-        record: as `training.json`.
+        record: as `training.json`, for the card; without one the card is what lies in `work`.
         golden: CSV with `text` and `label` to take the place of the bundled golden sentences,
             for models of another domain or language.
 
@@ -71,7 +71,8 @@ def promote(
     sentences = read_golden(golden, trained_on=split.train)
     try:
         for name in WRITTEN_HERE:  # by an attempt that failed
-            (work / name).unlink(missing_ok=True)
+            if record is not None or name != CARD_FILE:
+                (work / name).unlink(missing_ok=True)
         with Classifier.open(str(work)) as classifier:
             right = _classify(classifier, sentences)
             temperature = _fit(classifier, split)
@@ -84,8 +85,9 @@ def promote(
             "golden_sentences": right,
         }
         write_json(work / EVALUATION_FILE, evaluation)
-        card = model_card(model, record=record, evaluation=evaluation, english=golden is None)
-        (work / CARD_FILE).write_text(card, encoding="utf-8")
+        if record is not None:
+            card = model_card(model, record=record, evaluation=evaluation, english=golden is None)
+            (work / CARD_FILE).write_text(card, encoding="utf-8")
         write_manifest(work)
         # As the server will: verified, at the precision that it chooses here.
         with Classifier.open(str(work), precision="auto") as classifier:

@@ -38,13 +38,22 @@ def test_the_model_was_not_trained_on_what_it_is_evaluated_on():
     assert evaluation["held_out_from_its_training"] is True
 
 
+def test_the_cards_temperature_is_the_one_that_is_served():
+    assert f"divided by {record('temperature')['temperature']:.4f}" in CARD
+    assert (
+        f"error from 0.097 to {record('evaluation')['parts']['test_annotated']['ece']:.3f}" in CARD
+    )
+
+
 def test_the_folder_holds_no_more_than_a_model_and_its_records():
     assert {path.name for path in COMPACT_FOLDER.iterdir()} == {
         "README.md",
         "config.json",
         "evaluation.json",
         "int8.safetensors",
+        "manifest.json",
         "model.safetensors",
+        "temperature.json",
         "tokenizer.json",
         "tokenizer_config.json",
         "training.json",

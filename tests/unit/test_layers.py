@@ -103,6 +103,7 @@ LAYERS = {
         "training.card",
         "training.replacement",
         "training.promotion",
+        "training.recalibration",
     ],
     6: [
         "launcher",

@@ -18,14 +18,21 @@ from sentiment.errors import (
     DeadlineExceeded,
     InferenceFailed,
     ModelError,
+    TooManyTokens,
     Unavailable,
     first_line,
 )
 from sentiment.metrics import Metrics
 from sentiment.models import ModelFiles, resolve_model
-from sentiment.predictions import Logits, Predictions, Timing, softmax
+from sentiment.predictions import Logits, Predictions, Timing
 from sentiment.settings import Settings
-from sentiment.tokenization import Encodings, TokenEstimate, Tokenization, load_tokenizer
+from sentiment.tokenization import (
+    Encodings,
+    TokenEstimate,
+    Tokenization,
+    Truncation,
+    load_tokenizer,
+)
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +184,11 @@ class Analyzer:
         self._batcher.check_admission()
 
     async def classify(
-        self, texts: Sequence[str], *, timeout_s: float | None = None
+        self,
+        texts: Sequence[str],
+        *,
+        timeout_s: float | None = None,
+        truncation: Truncation = Truncation.RIGHT,
     ) -> Predictions:
         """Classify `texts`, sharing forward passes with other callers.
 
@@ -185,8 +196,10 @@ class Analyzer:
 
         Args:
             timeout_s: may shorten the settings' `deadline_s`, never lengthen it.
+            truncation: what becomes of texts with more tokens than the model reads.
 
         Raises:
+            TooManyTokens: there are such texts, and `truncation` refuses them; none was classified.
             Overloaded: too much work lies ahead; nothing of this call was queued.
             DeadlineExceeded: they cannot be answered in time, or were not.
             InferenceFailed: the model fails on one of the texts.
@@ -199,7 +212,7 @@ class Analyzer:
         self._calls += 1
         self._idle.clear()
         try:
-            predictions = await self._classify(texts, timeout_s)
+            predictions = await self._classify(texts, timeout_s, truncation)
         finally:
             self._calls -= 1
             if not self._calls:
@@ -209,33 +222,43 @@ class Analyzer:
         self._metrics.truncated.inc(predictions.truncated_count)
         return predictions
 
-    async def _classify(self, texts: Sequence[str], timeout_s: float) -> Predictions:
+    async def _classify(
+        self, texts: Sequence[str], timeout_s: float, truncation: Truncation
+    ) -> Predictions:
         if not self._cache.capacity and texts:
-            answer, encodings, tokenize_s = await self._compute(texts, timeout_s)
+            answer, encodings, tokenize_s = await self._compute(texts, timeout_s, truncation)
             timing = Timing(tokenize_s, answer.queue_s, answer.infer_s)
             return self._predictions(answer.logits, encodings.truncated, timing)
         keys = self._cache.keys(texts)
-        found = self._cache.get(keys)
+        found = self._cache.get(keys, truncation)
         self._metrics.cache_hits.inc(int(found.known.sum()))
         timing = Timing(0, 0, 0)
         if not found.known.all():
             missing = np.flatnonzero(~found.known).tolist()
             try:
                 answer, encodings, tokenize_s = await self._compute(
-                    [texts[index] for index in missing], timeout_s
+                    [texts[index] for index in missing], timeout_s, truncation
                 )
             except DeadlineExceeded as error:
                 if error.texts_that_fit is not None:  # of the missing ones; the others cost nothing
                     error.texts_that_fit = missing[error.texts_that_fit]
                 raise
+            except TooManyTokens as error:
+                tokens = {missing[index]: count for index, count in error.tokens.items()}
+                raise TooManyTokens(tokens, max_tokens=error.max_tokens) from None
             timing = Timing(tokenize_s, answer.queue_s, answer.infer_s)
             found.logits[missing] = answer.logits
             found.truncated[missing] = encodings.truncated
-            self._cache.put([keys[index] for index in missing], answer.logits, encodings.truncated)
+            self._cache.put(
+                [keys[index] for index in missing],
+                answer.logits,
+                encodings.truncated,
+                truncation=truncation,
+            )
         return self._predictions(found.logits, found.truncated, timing)
 
     async def _compute(
-        self, texts: Sequence[str], timeout_s: float
+        self, texts: Sequence[str], timeout_s: float, truncation: Truncation = Truncation.RIGHT
     ) -> tuple[Answer, Encodings, float]:
         """Tokenise and classify one or more texts; the last item is the tokenizer's time."""
         chars = np.fromiter(map(len, texts), np.float64, len(texts))
@@ -245,7 +268,9 @@ class Analyzer:
                 with self._batcher.admit(
                     self._estimate.lengths(chars), timeout_s=timeout_s
                 ) as entry:
-                    encodings = await self._tokenization.encode(texts)
+                    encodings = await self._tokenization.encode(texts, truncation)
+                    if truncation is Truncation.REFUSE:
+                        self._check_lengths(encodings)
                     tokenize_s = time.perf_counter() - began_at
                     answer = await self._batcher.submit(entry, encodings.ids)
         except TimeoutError as error:
@@ -258,11 +283,29 @@ class Analyzer:
         self._estimate.observe(chars=chars[whole], tokens=tokens[whole])
         return answer, encodings, tokenize_s
 
+    def _check_lengths(self, encodings: Encodings) -> None:
+        """Return if the model reads every text whole.
+
+        Raises:
+            TooManyTokens: it does not.
+        """
+        too_long = np.flatnonzero(encodings.truncated).tolist()
+        if too_long:
+            raise TooManyTokens(
+                {i: len(encodings.ids[i]) + int(encodings.left_out[i]) for i in too_long},
+                max_tokens=self.model.max_tokens,
+            )
+
     def _predictions(
         self, logits: Logits, truncated: npt.NDArray[np.bool_], timing: Timing
     ) -> Predictions:
-        probabilities = softmax(logits, self.model.temperature)
-        return Predictions(self.model.labels, probabilities, truncated, timing)
+        return Predictions(
+            self.model.labels,
+            logits,
+            temperature=self.model.temperature,
+            truncated=truncated,
+            timing=timing,
+        )
 
     async def _warm_up(self) -> None:
         """Run real passes before the first caller does; readiness waits for them.

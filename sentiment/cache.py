@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sentiment.predictions import Logits
+from sentiment.tokenization import Truncation
 
 Key = bytes
 
@@ -29,7 +30,11 @@ class Found:
 
 
 class LogitsCache:
-    """Logits of up to `capacity` texts, in one array; texts themselves are not kept."""
+    """Logits of up to `capacity` texts, in one array; texts themselves are not kept.
+
+    A text that is read whole has one answer, however it was to be truncated; one that is not has
+    another from each end.
+    """
 
     def __init__(self, capacity: int, *, labels: int, model: str) -> None:
         """Remember for one model, named with its digest; `capacity` 0 remembers nothing."""
@@ -49,8 +54,10 @@ class LogitsCache:
             for text in texts
         ]
 
-    def get(self, keys: Sequence[Key]) -> Found:
-        """Look texts up; those that are found count as used."""
+    def get(self, keys: Sequence[Key], truncation: Truncation = Truncation.RIGHT) -> Found:
+        """Look texts up that are to be truncated so; those that are found count as used."""
+        if truncation is not Truncation.RIGHT:
+            keys = [key if self._is_whole(key) else _cut(key, truncation) for key in keys]
         slots = [self._slots.get(key, -1) for key in keys]
         for key, slot in zip(keys, slots, strict=True):
             if slot >= 0:
@@ -63,8 +70,20 @@ class LogitsCache:
         truncated[known] = self._truncated[indices[known]]
         return Found(known, logits, truncated)
 
-    def put(self, keys: Sequence[Key], logits: Logits, truncated: npt.NDArray[np.bool_]) -> None:
+    def put(
+        self,
+        keys: Sequence[Key],
+        logits: Logits,
+        truncated: npt.NDArray[np.bool_],
+        *,
+        truncation: Truncation = Truncation.RIGHT,
+    ) -> None:
         """Remember the logits `[texts, labels]` of texts, the last `capacity` of them."""
+        if truncation is not Truncation.RIGHT:
+            keys = [
+                _cut(key, truncation) if cut else key
+                for key, cut in zip(keys, truncated, strict=True)
+            ]
         for key, row, cut in zip(keys, logits, truncated, strict=True):
             slot = self._slots.get(key)
             if slot is None:
@@ -77,3 +96,13 @@ class LogitsCache:
                 self._slots.move_to_end(key)
             self._logits[slot] = row
             self._truncated[slot] = cut
+
+    def _is_whole(self, key: Key) -> bool:
+        """Whether a text is remembered and the model read all of it."""
+        slot = self._slots.get(key)
+        return slot is not None and not self._truncated[slot]
+
+
+def _cut(key: Key, truncation: Truncation) -> Key:
+    """Return the key of a text that is not read whole, nor truncated as most are."""
+    return key + truncation.name.encode()

@@ -15,6 +15,7 @@ SentimentError
 │   │   ├── BodyTooLarge        body-too-large
 │   │   ├── TooManyTexts        too-many-texts
 │   │   └── TextTooLong         text-too-long
+│   │       └── TooManyTokens   413 text-too-long for the model, and not to be truncated
 │   ├── UnsupportedMedia    415 media-type        the body is not declared as JSON
 │   ├── UnsupportedEncoding 415 content-encoding  the body is compressed
 │   ├── InvalidInput        422 validation        items are wrong; each is named
@@ -43,7 +44,7 @@ A message never contains a client's text: messages reach logs and other people's
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -159,6 +160,32 @@ class TextTooLong(PayloadTooLarge):
     def __init__(self, detail: str, errors: Sequence[ItemError]) -> None:
         super().__init__(detail)
         self.errors = errors
+
+
+class TooManyTokens(TextTooLong):
+    """Texts have more tokens than the model reads, and their caller wants none truncated."""
+
+    def __init__(self, tokens: Mapping[int, int], *, max_tokens: int, pointer: str = "/{}") -> None:
+        """Name the texts.
+
+        Args:
+            tokens: index of a text -> how many it has, special tokens included.
+            max_tokens: how many the model reads.
+            pointer: JSON Pointer to a text, with `{}` for its index.
+        """
+        super().__init__(
+            f"the model reads {max_tokens} tokens of a text, and {len(tokens)} of these have more",
+            [
+                ItemError(
+                    self.code,
+                    f"{count} tokens, of which {max_tokens} fit",
+                    pointer=pointer.format(index),
+                )
+                for index, count in tokens.items()
+            ],
+        )
+        self.tokens = tokens
+        self.max_tokens = max_tokens
 
 
 class UnsupportedMedia(RequestError):

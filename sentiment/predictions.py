@@ -29,6 +29,12 @@ def softmax(logits: Logits, temperature: float = 1.0) -> Probabilities:
     return probabilities
 
 
+def sigmoid(logits: Logits) -> Probabilities:
+    """Turn each logit into a probability of its own; those of a text do not sum to one."""
+    probabilities: Probabilities = np.exp(-np.logaddexp(np.float32(0), -logits))
+    return probabilities
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """What the model says of one text."""
@@ -67,13 +73,24 @@ class Predictions(Sequence[Prediction]):
     def __init__(
         self,
         labels: Sequence[str],
-        probabilities: Probabilities,
+        logits: Logits,
+        *,
+        temperature: float,
         truncated: npt.NDArray[np.bool_],
         timing: Timing,
     ) -> None:
-        """Hold `probabilities float32 [texts, labels]` and `truncated bool [texts]`."""
+        """Hold what the model gave for each text.
+
+        Args:
+            labels: in the order of the columns of `logits`.
+            logits: `float32 [texts, labels]`, not yet divided by `temperature`.
+            temperature: of `softmax`, which makes the probabilities `[texts, labels]` of them.
+            truncated: `bool [texts]`.
+            timing: of the request.
+        """
         self.labels = tuple(labels)
-        self.probabilities = probabilities
+        self.logits = logits
+        self.probabilities = softmax(logits, temperature)
         self.truncated = truncated
         self.timing = timing
 
@@ -91,9 +108,14 @@ class Predictions(Sequence[Prediction]):
         label, score = ranked[0]
         return Prediction(label, score, dict(ranked), bool(self.truncated[index]))
 
-    def ranked(self, index: int, top_k: int) -> list[tuple[str, float]]:
-        """Return the `top_k` most probable `(label, score)` pairs of one text, best first."""
-        row = self.probabilities[index]
+    def ranked(
+        self, index: int, top_k: int, *, scores: npt.NDArray[np.float32] | None = None
+    ) -> list[tuple[str, float]]:
+        """Return the `top_k` best `(label, score)` pairs of one text, best first.
+
+        The scores are the probabilities, or those given, `float32 [texts, labels]`.
+        """
+        row = (self.probabilities if scores is None else scores)[index]
         # A stable sort of the negated row: equal scores keep the model's label order.
         order = np.argsort(-row, kind="stable")[:top_k]
         return [(self.labels[i], float(row[i])) for i in order]

@@ -13,13 +13,14 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import AddedToken, Encoding, Tokenizer
 from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
@@ -53,6 +54,19 @@ TOKENS_PER_CHAR = (0.05, 1.5)
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
+class Truncation(Enum):
+    """What becomes of a text with more tokens than the model reads."""
+
+    RIGHT = "right"
+    """Its end is left out."""
+
+    LEFT = "left"
+    """Its beginning is left out."""
+
+    REFUSE = "refuse"
+    """It is not classified, nor is any text that came with it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Encodings:
     """The token ids of one request's texts, in order."""
@@ -60,12 +74,21 @@ class Encodings:
     ids: list[TokenIds]
     """For each text `int64 [tokens]`: special tokens included, truncated, not padded."""
 
-    truncated: npt.NDArray[np.bool_]
-    """`[texts]`: the text had more tokens than the model reads."""
+    left_out: npt.NDArray[np.int64]
+    """`[texts]`: how many tokens of the text the model does not read."""
+
+    @property
+    def truncated(self) -> npt.NDArray[np.bool_]:
+        """`[texts]`: the text had more tokens than the model reads."""
+        return self.left_out > 0
 
 
 class Tokenization:
-    """A pool of threads, each with its own tokenizer."""
+    """A pool of threads, each with its own tokenizer.
+
+    A thread makes itself a second one when it is first asked to leave out the beginning of texts:
+    few callers are, and each costs tens of milliseconds and megabytes.
+    """
 
     def __init__(self, tokenizer: Tokenizer, *, max_tokens: int, threads: int) -> None:
         """Take over `tokenizer`'s vocabulary and rules, not its truncation and padding.
@@ -102,14 +125,19 @@ class Tokenization:
     ) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    async def encode(self, texts: Sequence[str]) -> Encodings:
+    async def encode(
+        self, texts: Sequence[str], truncation: Truncation = Truncation.RIGHT
+    ) -> Encodings:
         """Tokenise `texts` without holding up the event loop.
+
+        To refuse those that are too long is left to the caller: they are truncated right.
 
         A single headline takes less time than to wake a thread. Of more, a request has no more
         chunks in hand than there are threads, so that others come in between; one that is
         cancelled leaves at most those.
         """
-        if len(texts) == 1 and len(texts[0]) <= HEADLINE_CHARS:
+        left = truncation is Truncation.LEFT
+        if len(texts) == 1 and len(texts[0]) <= HEADLINE_CHARS and not left:
             return _encodings(self._tokenizer, texts)
         loop = asyncio.get_running_loop()
         parts: list[Encodings] = []
@@ -118,7 +146,7 @@ class Tokenization:
             for chunk in _chunks(texts):
                 if len(begun) == self._threads:
                     parts.append(await begun.popleft())
-                begun.append(loop.run_in_executor(self._pool, self._encode_chunk, chunk))
+                begun.append(loop.run_in_executor(self._pool, self._encode_chunk, chunk, left))
             while begun:
                 parts.append(await begun.popleft())
         finally:
@@ -132,9 +160,19 @@ class Tokenization:
 
     def _start_thread(self) -> None:
         self._local.tokenizer = Tokenizer.from_str(self._serialized)
+        self._local.left = None
 
-    def _encode_chunk(self, texts: Sequence[str]) -> Encodings:
-        return _encodings(self._local.tokenizer, texts)
+    def _encode_chunk(self, texts: Sequence[str], left: bool = False) -> Encodings:
+        return _encodings(self._left_tokenizer() if left else self._local.tokenizer, texts)
+
+    def _left_tokenizer(self) -> Tokenizer:
+        """Return this thread's tokenizer that leaves out the beginning of long texts."""
+        if self._local.left is None:
+            tokenizer = Tokenizer.from_str(self._serialized)
+            tokenizer.enable_truncation(self.max_tokens, direction="left")
+            self._local.left = tokenizer
+        left: Tokenizer = self._local.left
+        return left
 
 
 class TokenEstimate:
@@ -248,8 +286,16 @@ def _encodings(tokenizer: Tokenizer, texts: Sequence[str]) -> Encodings:
     encodings = tokenizer.encode_batch_fast(list(texts))
     return Encodings(
         ids=[np.array(encoding.ids, dtype=np.int64) for encoding in encodings],
-        truncated=np.array([bool(encoding.overflowing) for encoding in encodings], dtype=bool),
+        left_out=np.array([_left_out(tokenizer, each) for each in encodings], dtype=np.int64),
     )
+
+
+def _left_out(tokenizer: Tokenizer, encoding: Encoding) -> int:
+    """Return how many tokens truncation took from a text."""
+    if not (pieces := encoding.overflowing):
+        return 0
+    special_tokens = tokenizer.num_special_tokens_to_add(is_pair=False)  # each piece has its own
+    return sum(len(piece.ids) - special_tokens for piece in pieces)
 
 
 def _chunks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -268,5 +314,5 @@ def _joined(chunks: Sequence[Encodings]) -> Encodings:
         return chunks[0]
     return Encodings(
         ids=[ids for chunk in chunks for ids in chunk.ids],
-        truncated=np.concatenate([chunk.truncated for chunk in chunks] or [np.zeros(0, bool)]),
+        left_out=np.concatenate([chunk.left_out for chunk in chunks] or [np.zeros(0, np.int64)]),
     )

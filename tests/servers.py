@@ -37,9 +37,9 @@ class HeldTokenization:
         self.open.set()
         encode = Tokenization._encode_chunk
 
-        def encode_behind_the_gate(tokenization, texts):
+        def encode_behind_the_gate(tokenization, *arguments):
             assert self.open.wait(timeout=30), "the test never opened the gate"
-            return encode(tokenization, texts)
+            return encode(tokenization, *arguments)
 
         Tokenization._encode_chunk = encode_behind_the_gate
 

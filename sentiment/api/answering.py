@@ -1,14 +1,18 @@
 """What every route that classifies does: read, ask, say how it went."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
 from starlette.requests import Request
 
 from sentiment.analyzer import Analyzer
 from sentiment.api.bodies import Bodies
 from sentiment.api.clients import WhileConnected, timeout_s
+from sentiment.api.json_bodies import parse_json
+from sentiment.errors import TooManyTokens
 from sentiment.predictions import Predictions, Timing
 from sentiment.settings import Settings
+from sentiment.tokenization import Truncation
 
 
 def analyzer_of(request: Request) -> Analyzer:
@@ -35,8 +39,32 @@ async def read_json(request: Request) -> bytes:
     return await bodies.read_json(request)
 
 
-async def classify(request: Request, texts: Sequence[str]) -> Predictions:
+async def read_document(request: Request, *, members: Collection[str]) -> Any:
+    """Return what the body says of a request that wants something classified.
+
+    Args:
+        members: names under which a string is a text of ours.
+
+    Raises:
+        RequestError: as `read_json` and `parse_json`.
+    """
+    return parse_json(await read_json(request), members=members)
+
+
+async def classify(
+    request: Request,
+    texts: Sequence[str],
+    *,
+    truncation: Truncation = Truncation.RIGHT,
+    pointer: str = "/{}",
+) -> Predictions:
     """Classify the texts of `request`, whose body was read, while its client waits.
+
+    Args:
+        request: whose client may hang up.
+        texts: checked.
+        truncation: what becomes of those with more tokens than the model reads.
+        pointer: JSON Pointer to a text, with `{}` for its index.
 
     Raises:
         RequestError: as `Analyzer.classify`; a header is wrong; the client hung up.
@@ -44,7 +72,14 @@ async def classify(request: Request, texts: Sequence[str]) -> Predictions:
     request.state.log_fields["texts"] = len(texts)
     allowed_s = timeout_s(request)
     async with WhileConnected(request):
-        return await analyzer_of(request).classify(texts, timeout_s=allowed_s)
+        try:
+            return await analyzer_of(request).classify(
+                texts, timeout_s=allowed_s, truncation=truncation
+            )
+        except TooManyTokens as error:
+            raise TooManyTokens(
+                error.tokens, max_tokens=error.max_tokens, pointer=pointer
+            ) from None
 
 
 def answer_headers(request: Request, predictions: Predictions) -> dict[str, str]:

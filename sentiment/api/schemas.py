@@ -1,11 +1,10 @@
 """What `POST /` and `POST /analyze_sentiment` take and give, as models and as bytes."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from sentiment.api.json_bodies import parse_json
 from sentiment.api.texts import VISIBLE_TEXT, check_count, checked_texts, validated
 from sentiment.errors import InvalidInput, ItemError
 from sentiment.predictions import Predictions
@@ -47,13 +46,12 @@ _OBJECTS = TypeAdapter(list[TextItem])
 _STRINGS = TypeAdapter(list[Annotated[str, Field(strict=True)]])
 
 
-def parse_texts(body: bytes, settings: Settings) -> list[str]:
-    """Return the texts of a body `[{"text": "..."}, ...]` or `["...", ...]`.
+def parse_texts(document: Any, settings: Settings) -> list[str]:
+    """Return the texts of a document `[{"text": "..."}, ...]` or `["...", ...]`.
 
     Raises:
         RequestError: see `docs/api.md`; names up to 20 wrong items by JSON Pointer.
     """
-    document = parse_json(body, members=("text",))
     if isinstance(document, list):
         check_count(document, settings)
     # The first item decides the form, so that an error can say what the others should be.
@@ -64,13 +62,13 @@ def parse_texts(body: bytes, settings: Settings) -> list[str]:
     return checked_texts([item.text for item in items], settings, pointer="/{}/text")
 
 
-def parse_text(body: bytes, settings: Settings) -> str:
-    """Return the text of a body `{"text": "..."}`.
+def parse_text(document: Any, settings: Settings) -> str:
+    """Return the text of a document `{"text": "..."}`.
 
     Raises:
         RequestError: as `parse_texts`.
     """
-    item = validated(_OBJECT, parse_json(body, members=("text",)))
+    item = validated(_OBJECT, document)
     return checked_texts([item.text], settings, pointer="/text")[0]
 
 

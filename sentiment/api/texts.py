@@ -25,12 +25,16 @@ T = TypeVar("T")
 _EXPECTED = {
     "string_type": ("type", "expected a string"),
     "list_type": ("type", "expected an array"),
-    "model_type": ("type", 'expected an object {"text": "..."}'),
 }
 
 
-def validated(adapter: TypeAdapter[T], document: Any) -> T:
+def validated(adapter: TypeAdapter[T], document: Any, *, example: str = '{"text": "..."}') -> T:
     """Return `document` as `adapter`'s type.
+
+    Args:
+        adapter: of the type.
+        document: what to check.
+        example: an object of that type, for whoever sent none.
 
     Raises:
         InvalidInput: it is something else; says where, and what was expected there.
@@ -39,16 +43,20 @@ def validated(adapter: TypeAdapter[T], document: Any) -> T:
         return adapter.validate_python(document)
     except ValidationError as error:
         errors = [
-            ItemError(*_fault(item), pointer="".join(f"/{key}" for key in item["loc"]))
+            ItemError(*_fault(item, example), pointer="".join(f"/{key}" for key in item["loc"]))
             for item in error.errors(include_url=False, include_context=False, include_input=False)
         ]
-        count = len(document) if isinstance(document, list) else 1
-        raise InvalidInput(f"wrong: {len(errors)} of {count} items", errors) from None
+        if isinstance(document, list) and document:
+            raise InvalidInput(f"wrong: {len(errors)} of {len(document)} items", errors) from None
+        raise InvalidInput(f"faults in the body: {len(errors)}", errors) from None
 
 
-def _fault(item: ErrorDetails) -> tuple[str, str]:
+def _fault(item: ErrorDetails, example: str) -> tuple[str, str]:
     """Return code and detail of one of pydantic's findings."""
     kind = item["type"]
+    if kind == "model_type":
+        of_a_member = isinstance((item["loc"] or (0,))[-1], str)
+        return "type", "expected an object" if of_a_member else f"expected an object {example}"
     if kind == "missing":
         return "missing", f"expected a member named {item['loc'][-1]}"
     return _EXPECTED.get(kind) or ("value", item["msg"])

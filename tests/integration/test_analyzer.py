@@ -9,7 +9,8 @@ import pytest
 import pytest_asyncio
 
 from sentiment import Analyzer, Settings
-from sentiment.errors import DeadlineExceeded, ModelError, Unavailable
+from sentiment.errors import DeadlineExceeded, ModelError, TooManyTokens, Unavailable
+from sentiment.tokenization import Truncation
 from tests.doubles import GatedEngine
 from tests.texts import MIXED_LENGTHS, TEXTS, text_of
 
@@ -57,6 +58,41 @@ async def test_truncation_is_reported_text_by_text(analyzer):
     predictions = await analyzer.classify(["short", text_of(600)])
     assert [each.truncated for each in predictions] == [False, True]
     assert predictions.truncated_count == 1
+
+
+@pytest.mark.parametrize("cache_texts", [0, 100])
+async def test_a_text_that_may_not_be_truncated_is_named_with_its_tokens(cache_texts):
+    engine = GatedEngine()
+    settings = COMPACT.model_copy(update={"cache_texts": cache_texts})
+    async with Analyzer.open(settings, open_engine=lambda *_: engine) as analyzer:
+        # What the cache knows of them says neither how long they are nor where they stand.
+        await analyzer.classify(["short", "word " * 600])
+        before = len(engine.batches)
+        texts = ["short", "word " * 510, "word " * 600, "new", "word " * 511]
+        with pytest.raises(TooManyTokens) as caught:
+            await analyzer.classify(texts, truncation=Truncation.REFUSE)
+        assert caught.value.tokens == {2: 602, 4: 513}
+        assert caught.value.max_tokens == 512
+        assert len(engine.batches) == before  # nothing of them ran
+        whole = await analyzer.classify(texts[:2], truncation=Truncation.REFUSE)
+        assert whole.truncated_count == 0
+
+
+@pytest.mark.parametrize("cache_texts", [0, 100])
+async def test_both_ends_of_a_long_text_have_answers_of_their_own(cache_texts):
+    text = f"{TEXTS[3]} " * 60 + f"{TEXTS[0]} " * 60
+    settings = COMPACT.model_copy(update={"cache_texts": cache_texts})
+    async with Analyzer.open(settings) as analyzer:
+
+        async def ask(truncation):
+            (prediction,) = await analyzer.classify([text], truncation=truncation)
+            assert prediction.truncated
+            return prediction.label
+
+        calls = [Truncation.RIGHT, Truncation.LEFT] * 3
+        assert [await ask(each) for each in calls] == ["negative", "positive"] * 3
+        # And while they are in flight together.
+        assert await asyncio.gather(*map(ask, calls)) == ["negative", "positive"] * 3
 
 
 async def test_no_texts_need_no_pass(analyzer):

@@ -1,8 +1,10 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sentiment.cache import LogitsCache
+from sentiment.tokenization import Truncation
 
 
 def cache(capacity, *, model="model@1"):
@@ -47,6 +49,49 @@ def test_what_is_put_twice_takes_one_place_and_the_newer_value():
     remember(opened, a=5)
     assert len(opened) == 2
     assert opened.get(opened.keys(["a"])).logits.tolist() == logits(5).tolist()
+
+
+@pytest.mark.parametrize("asked", Truncation)
+@pytest.mark.parametrize("given", Truncation)
+def test_a_text_that_is_read_whole_has_one_answer_however_it_was_to_be_truncated(given, asked):
+    opened = cache(2)
+    keys = opened.keys(["whole"])
+    opened.put(keys, logits(1), np.array([False]), truncation=given)
+    found = opened.get(keys, asked)
+    assert found.known.tolist() == [True]
+    assert found.logits.tolist() == logits(1).tolist()
+    assert found.truncated.tolist() == [False]
+
+
+def test_a_text_that_is_truncated_has_an_answer_for_each_of_its_ends():
+    opened = cache(4)
+    keys = opened.keys(["long", "whole"])
+    opened.put(keys, logits(1, 5), np.array([True, False]))
+    assert opened.get(keys, Truncation.LEFT).known.tolist() == [False, True]
+    opened.put(keys[:1], logits(2), np.array([True]), truncation=Truncation.LEFT)
+    for truncation, value in ((Truncation.RIGHT, 1), (Truncation.LEFT, 2)):
+        found = opened.get(keys, truncation)
+        assert found.logits.tolist() == logits(value, 5).tolist()
+        assert found.truncated.tolist() == [True, False]
+
+
+def test_of_a_truncated_text_nothing_is_found_for_who_wants_it_refused():
+    opened = cache(4)
+    keys = opened.keys(["long"])
+    for truncation in (Truncation.RIGHT, Truncation.LEFT):
+        opened.put(keys, logits(1), np.array([True]), truncation=truncation)
+    assert opened.get(keys, Truncation.REFUSE).known.tolist() == [False]
+
+
+def test_the_ends_of_a_text_are_forgotten_as_any_other_text():
+    opened = cache(2)
+    keys = opened.keys(["long"])
+    opened.put(keys, logits(1), np.array([True]), truncation=Truncation.LEFT)
+    remember(opened, a=1)
+    assert opened.get(keys, Truncation.LEFT).known.all()  # and thereby used
+    remember(opened, b=2)
+    assert opened.get(keys, Truncation.LEFT).known.all()
+    assert known(opened, "a", "b") == [False, True]
 
 
 def test_another_model_finds_nothing():

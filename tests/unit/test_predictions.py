@@ -4,16 +4,17 @@ from hypothesis import given
 from hypothesis.extra.numpy import arrays
 from hypothesis.strategies import floats
 
-from sentiment.predictions import Prediction, Predictions, Timing, softmax
+from sentiment.predictions import Prediction, Predictions, Timing, sigmoid, softmax
 
 LABELS = ("positive", "negative", "neutral")
 LOGITS = arrays(np.float32, (4, 3), elements=floats(-80, 80, width=32))
 
 
 def predictions(*rows, truncated=None):
-    probabilities = np.array(rows, dtype=np.float32).reshape(-1, 3)
+    """Return the predictions whose probabilities are `rows`."""
+    logits = np.log(np.array(rows, dtype=np.float32).reshape(-1, 3))
     cut = np.zeros(len(rows), bool) if truncated is None else np.array(truncated)
-    return Predictions(LABELS, probabilities, cut, Timing(0, 0, 0))
+    return Predictions(LABELS, logits, temperature=1, truncated=cut, timing=Timing(0, 0, 0))
 
 
 @given(LOGITS)
@@ -28,6 +29,34 @@ def test_probabilities_sum_to_one_and_keep_the_order_of_logits(logits):
 
 def test_softmax_survives_logits_that_overflow_an_exponential():
     assert softmax(np.array([[1000.0, 0.0, 0.0]], np.float32)).tolist() == [[1, 0, 0]]
+
+
+@given(LOGITS)
+def test_a_sigmoid_is_the_inverse_of_the_log_odds_and_keeps_the_order_of_logits(logits):
+    probabilities = sigmoid(logits)
+    assert probabilities.dtype == np.float32
+    exact = logits.astype(np.float64)
+    assert probabilities == pytest.approx(1 / (1 + np.exp(-exact)), rel=1e-5)
+    order = logits.argsort(axis=1)
+    assert (np.diff(np.take_along_axis(probabilities, order, axis=1)) >= 0).all()
+
+
+def test_a_sigmoid_survives_logits_that_overflow_an_exponential():
+    assert sigmoid(np.array([[1000.0, 0.0, -1000.0]], np.float32)).tolist() == [[1, 0.5, 0]]
+
+
+def test_the_temperature_makes_probabilities_less_certain_and_leaves_the_logits():
+    logits = np.array([[4.0, 2.0, 0.0]], np.float32)
+    cut = np.zeros(1, bool)
+    warm = Predictions(LABELS, logits, temperature=2, truncated=cut, timing=Timing(0, 0, 0))
+    assert warm.probabilities == pytest.approx(softmax(logits / 2))
+    assert warm.logits.tolist() == logits.tolist()
+
+
+def test_labels_are_ranked_by_other_scores_on_request():
+    scores = np.array([[-3.0, 1.0, 5.0]], np.float32)
+    ranked = predictions([0.2, 0.7, 0.1]).ranked(0, 2, scores=scores)
+    assert ranked == [("neutral", 5.0), ("negative", 1.0)]
 
 
 def test_a_prediction_names_the_best_label_and_ranks_all():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiment.api.json_bodies import MAX_CONTAINERS
+from sentiment.api.json_bodies import MAX_CONTAINERS, parse_json
 from sentiment.api.problems import render_problem
 from sentiment.api.schemas import parse_text, parse_texts, parse_top_k
 from sentiment.api.texts import FIRST_CHARACTERS
@@ -39,9 +39,17 @@ def body(document):
     return json.dumps(document).encode()
 
 
+def read_texts(content, settings):
+    return parse_texts(parse_json(content, members=("text",)), settings)
+
+
+def read_text(content, settings):
+    return parse_text(parse_json(content, members=("text",)), settings)
+
+
 def refusal(document, error=InvalidInput):
     with pytest.raises(error) as caught:
-        parse_texts(document if isinstance(document, bytes) else body(document), SETTINGS)
+        read_texts(document if isinstance(document, bytes) else body(document), SETTINGS)
     assert type(caught.value) is error
     return caught.value
 
@@ -51,24 +59,24 @@ def pointers(error):
 
 
 def test_objects_with_a_text_are_read_in_order():
-    assert parse_texts(body([{"text": "a"}, {"text": "b"}]), SETTINGS) == ["a", "b"]
+    assert read_texts(body([{"text": "a"}, {"text": "b"}]), SETTINGS) == ["a", "b"]
 
 
 def test_plain_strings_are_read_in_order():
-    assert parse_texts(body(["a", "b"]), SETTINGS) == ["a", "b"]
+    assert read_texts(body(["a", "b"]), SETTINGS) == ["a", "b"]
 
 
 def test_an_empty_array_holds_no_texts():
-    assert parse_texts(b"[]", SETTINGS) == []
+    assert read_texts(b"[]", SETTINGS) == []
 
 
 def test_other_members_are_ignored():
     item = {"text": "a", "id": 7, "text_pair": "b", "max_length": 3, "__class__": "x"}
-    assert parse_texts(body([item]), SETTINGS) == ["a"]
+    assert read_texts(body([item]), SETTINGS) == ["a"]
 
 
 def test_of_a_repeated_member_the_last_counts():
-    assert parse_texts(b'[{"text": "a", "text": "b"}]', SETTINGS) == ["b"]
+    assert read_texts(b'[{"text": "a", "text": "b"}]', SETTINGS) == ["b"]
 
 
 @pytest.mark.parametrize("document", [{}, {"text": "a"}, "a", 1, 1.5, True, None, ""])
@@ -153,7 +161,7 @@ def test_a_surrogate_where_no_text_stands_is_no_json_of_ours():
 
 
 def test_a_pair_of_surrogates_is_one_character():
-    assert parse_texts(b'["\\ud83d\\udcc8"]', SETTINGS) == ["\N{CHART WITH UPWARDS TREND}"]
+    assert read_texts(b'["\\ud83d\\udcc8"]', SETTINGS) == ["\N{CHART WITH UPWARDS TREND}"]
 
 
 @pytest.mark.parametrize(
@@ -165,18 +173,18 @@ def test_a_text_without_anything_visible_is_refused(text):
 
 @pytest.mark.parametrize("text", [".", "a\0", "\u00e9", "e\u0301", "株", "📈", "\ufdfa", "\uffff!"])
 def test_a_text_with_anything_visible_is_taken_as_it_is(text):
-    assert parse_texts(body([text]), SETTINGS) == [text]
+    assert read_texts(body([text]), SETTINGS) == [text]
 
 
 def test_the_longest_text_is_taken_and_one_character_more_is_not():
     limit = SETTINGS.max_text_chars
-    assert parse_texts(body(["📈" * limit]), SETTINGS)
+    assert read_texts(body(["📈" * limit]), SETTINGS)
     wrong = refusal([{"text": "a"}, {"text": "📈" * (limit + 1)}], TextTooLong)
     assert pointers(wrong) == [("/1/text", "text-too-long")]
 
 
 def test_the_largest_array_is_taken_and_one_text_more_is_not():
-    assert len(parse_texts(body(["a"] * SETTINGS.max_texts), SETTINGS)) == SETTINGS.max_texts
+    assert len(read_texts(body(["a"] * SETTINGS.max_texts), SETTINGS)) == SETTINGS.max_texts
     assert "11 texts; at most 10" in refusal(["a"] * 11, TooManyTexts).detail
 
 
@@ -186,14 +194,14 @@ def test_a_body_that_is_little_but_brackets_is_refused_before_it_is_read(contain
         ignored = ",".join([container] * (containers - 3))
         return f'[{{"text": "a", "id": [{ignored}]}}]'.encode()
 
-    assert parse_texts(document(MAX_CONTAINERS), SETTINGS) == ["a"]
+    assert read_texts(document(MAX_CONTAINERS), SETTINGS) == ["a"]
     assert str(MAX_CONTAINERS) in refusal(document(MAX_CONTAINERS + 1), TooManyTexts).detail
 
 
 @pytest.mark.parametrize("text", ["[" * 10, '"[' * 5, '\\"[' * 3, "{\\" * 5])
 def test_brackets_inside_texts_are_no_arrays(text):
     texts = [text] * (MAX_CONTAINERS // 3)
-    assert parse_texts(body(texts), Settings(max_texts=MAX_CONTAINERS)) == texts
+    assert read_texts(body(texts), Settings(max_texts=MAX_CONTAINERS)) == texts
 
 
 def test_a_lone_surrogate_is_not_looked_for_among_too_many_values():
@@ -205,13 +213,13 @@ def test_something_visible_is_found_wherever_it_stands(invisible):
     settings = Settings()
     text = invisible * FIRST_CHARACTERS
     for found in (f"a{text}", f"{text}a", f"{text}a{text}"):
-        assert parse_texts(body([found]), settings) == [found]
+        assert read_texts(body([found]), settings) == [found]
     with pytest.raises(TextEmpty):
-        parse_texts(body([text]), settings)
+        read_texts(body([text]), settings)
 
 
 def test_a_single_text_is_found_and_its_faults_are_named():
-    assert parse_text(b'{"text": "a"}', SETTINGS) == "a"
+    assert read_text(b'{"text": "a"}', SETTINGS) == "a"
     for wrong, error, pointer in (
         (b"[]", InvalidInput, ""),
         (b"{}", InvalidInput, "/text"),
@@ -219,7 +227,7 @@ def test_a_single_text_is_found_and_its_faults_are_named():
         (b'{"text": "\\ud800"}', InvalidUnicode, "/text"),
     ):
         with pytest.raises(error) as caught:
-            parse_text(wrong, SETTINGS)
+            read_text(wrong, SETTINGS)
         assert [item.pointer for item in caught.value.errors] == [pointer]
 
 
@@ -245,7 +253,7 @@ def test_a_problem_lists_at_most_twenty_items_and_counts_them_all():
 def _many_errors():
     settings = Settings(max_texts=100)
     with pytest.raises(InvalidInput) as caught:
-        parse_texts(body([{"text": 1}] * 30), settings)
+        read_texts(body([{"text": 1}] * 30), settings)
     return caught.value.detail, caught.value.errors
 
 
@@ -265,7 +273,7 @@ def test_a_problem_has_the_members_that_clients_rely_on():
 @given(JSON.map(json.dumps).map(str.encode) | st.binary(max_size=40))
 def test_any_body_gives_texts_or_a_typed_refusal(document):
     try:
-        texts = parse_texts(document, SETTINGS)
+        texts = read_texts(document, SETTINGS)
     except RequestError as error:
         orjson.loads(render_problem(error, "id"))
     else:
@@ -277,5 +285,5 @@ def test_a_refusal_never_quotes_the_input(text):
     canary = f"canary{text}canary"
     for document in ({"text": canary}, [{canary: 1}], [canary, 1], [{"text": [canary]}]):
         with pytest.raises(RequestError) as caught:
-            parse_texts(body(document), SETTINGS)
+            read_texts(body(document), SETTINGS)
         assert "canary" not in render_problem(caught.value, "id").decode()

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from sentiment.errors import ModelError
-from sentiment.tokenization import CHUNK_TEXTS, TokenEstimate, Tokenization, load_tokenizer
+from sentiment.tokenization import (
+    CHUNK_TEXTS,
+    TokenEstimate,
+    Tokenization,
+    Truncation,
+    load_tokenizer,
+)
 from tests.doubles import until
 
 VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "economy", "grew", "##s", ".", "$"]
@@ -64,6 +70,62 @@ def test_a_cut_text_keeps_its_last_special_token(folder):
     assert ids(folder, "the economy grew . " * 9, max_tokens=4)[-1] == SEP
 
 
+def words(encoding):
+    """Return the tokens of an encoding without [CLS] and [SEP], which it must have."""
+    first, *inner, last = encoding.tolist()
+    assert (first, last) == (CLS, SEP)
+    return " ".join(VOCAB[token] for token in inner)
+
+
+@pytest.mark.parametrize(
+    ("truncation", "kept"),
+    [
+        (Truncation.RIGHT, "the economy"),
+        (Truncation.LEFT, "grew ."),
+        (Truncation.REFUSE, "the economy"),  # whoever asked for that looks at `left_out`
+    ],
+)
+async def test_a_long_text_loses_the_end_or_the_beginning(folder, truncation, kept):
+    with tokenization(folder, max_tokens=4) as opened:
+        encodings = await opened.encode(["the economy grew .", "grew"], truncation)
+    assert [words(each) for each in encodings.ids] == [kept, "grew"]
+    assert encodings.truncated.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("truncation", Truncation)
+async def test_it_is_known_how_many_tokens_were_left_out(folder, truncation):
+    texts = ["the " * count for count in range(1, 40)]
+    with tokenization(folder, max_tokens=6) as opened:
+        encodings = await opened.encode(texts, truncation)
+    assert encodings.left_out.tolist() == [max(0, count - 4) for count in range(1, 40)]
+
+
+def second_tokenizers(opened):
+    """Return how many threads have one; there is one thread."""
+    return opened._pool.submit(lambda: int(opened._local.left is not None)).result()
+
+
+async def test_a_second_tokenizer_is_made_when_it_is_first_wanted(folder):
+    with tokenization(folder, threads=1) as opened:
+        await opened.encode([LONG, "the"], Truncation.REFUSE)
+        assert second_tokenizers(opened) == 0
+        await opened.encode(["the"], Truncation.LEFT)
+        assert second_tokenizers(opened) == 1
+
+
+async def test_callers_who_truncate_in_other_ways_do_not_disturb_each_other(folder):
+    with tokenization(folder, max_tokens=4, threads=4) as opened:
+
+        async def call(truncation, kept):
+            encodings = await opened.encode(["the economy grew ."] * 50, truncation)
+            assert {words(each) for each in encodings.ids} == {kept}
+
+        await asyncio.gather(
+            *(call(Truncation.LEFT, "grew .") for _ in range(30)),
+            *(call(Truncation.RIGHT, "the economy") for _ in range(30)),
+        )
+
+
 async def test_many_texts_come_back_in_order_whatever_the_threads(folder):
     texts = ["the " * (index % 50 + 1) for index in range(3 * CHUNK_TEXTS + 7)]
     with tokenization(folder, threads=3) as opened:
@@ -90,10 +152,10 @@ class Begun:
         self.go = threading.Event()
         encode = Tokenization._encode_chunk
 
-        def held(tokenization, texts):
+        def held(tokenization, texts, *arguments):
             self.first_texts.append(texts[0])
             assert self.go.wait(timeout=30)
-            return encode(tokenization, texts)
+            return encode(tokenization, texts, *arguments)
 
         monkeypatch.setattr(Tokenization, "_encode_chunk", held)
 

@@ -4,8 +4,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sentiment.api.answering import answer_headers, classify, read_json, settings_of
+from sentiment.api.answering import answer_headers, classify, read_document, settings_of
 from sentiment.api.descriptions import Face, array, classifying, ref
+from sentiment.api.predicting import predict
 from sentiment.api.responses import JSONBytes
 from sentiment.api.schemas import (
     LabelScore,
@@ -23,9 +24,15 @@ TAG = "classification"
 
 
 async def root(request: Request) -> Response:
-    """`POST /`: an array of texts, an answer for each."""
+    """`POST /`: an array of texts, an answer for each; or what `POST /predict` takes.
+
+    Hugging Face's client posts to the very address that it is given, which for a server is this.
+    """
     top_k = parse_top_k(request.query_params.get("top_k"))
-    texts = parse_texts(await read_json(request), settings_of(request))
+    document = await read_document(request, members=("text", "inputs"))
+    if isinstance(document, dict) and "inputs" in document:
+        return await predict(request, document)
+    texts = parse_texts(document, settings_of(request))
     predictions = await classify(request, texts)
     body = render_predictions(predictions, top_k)
     return JSONBytes(body, headers=answer_headers(request, predictions))
@@ -33,12 +40,15 @@ async def root(request: Request) -> Response:
 
 async def analyze_sentiment(request: Request) -> Response:
     """`POST /analyze_sentiment`: one text, the flat answer."""
-    text = parse_text(await read_json(request), settings_of(request))
+    document = await read_document(request, members=("text",))
+    text = parse_text(document, settings_of(request))
     predictions = await classify(request, [text])
     return JSONBytes(render_sentiment(predictions), headers=answer_headers(request, predictions))
 
 
 _SCORES = array(ref("LabelScore"))
+_LABELS = array(ref("LabelOutput"))
+"""Of what `POST /predict` takes; its scores need not be probabilities."""
 
 FACE = Face(
     tag=TAG,
@@ -54,7 +64,11 @@ FACE = Face(
                 "Classify texts",
                 # anyOf, because an empty array is both.
                 request={
-                    "anyOf": [array(ref("TextItem")), array({"type": "string", **VISIBLE_TEXT})]
+                    "anyOf": [
+                        array(ref("TextItem")),
+                        array({"type": "string", **VISIBLE_TEXT}),
+                        ref("PredictRequest"),
+                    ]
                 },
                 examples={
                     "Objects": [
@@ -62,8 +76,9 @@ FACE = Face(
                         {"text": "The economy showed significant growth."},
                     ],
                     "Strings": ["Profit doubles", "Loss widens"],
+                    "As `POST /predict`": {"inputs": "Profit doubles", "parameters": {}},
                 },
-                answer={"anyOf": [_SCORES, array(_SCORES)]},
+                answer={"anyOf": [_SCORES, array(_SCORES), _LABELS, array(_LABELS)]},
                 parameters=[
                     {
                         "name": "top_k",

@@ -1,0 +1,229 @@
+"""Hugging Face's text classification: what `{"inputs": ...}` asks, and the answer to it.
+
+`POST /predict` takes nothing else, and `POST /` takes it beside its own arrays.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, TypeAdapter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sentiment.api.answering import answer_headers, classify, settings_of
+from sentiment.api.responses import JSONBytes
+from sentiment.api.texts import VISIBLE_TEXT, check_count, checked_texts, validated
+from sentiment.errors import InvalidInput, ItemError
+from sentiment.predictions import Predictions, sigmoid
+from sentiment.settings import Settings
+from sentiment.tokenization import Truncation
+
+Function = Literal["softmax", "sigmoid", "none"]
+Inputs = str | list[str] | list[list[str]]
+
+SCORES: dict[Function, Callable[[Predictions], npt.NDArray[np.float32]]] = {
+    "softmax": lambda predictions: predictions.probabilities,
+    "sigmoid": lambda predictions: sigmoid(predictions.logits),
+    "none": lambda predictions: predictions.logits,
+}
+"""What becomes of the logits; each keeps the order of a text's labels."""
+
+_TEXT = TypeAdapter(Annotated[str, Field(strict=True)])
+_TEXTS = TypeAdapter(list[Annotated[str, Field(strict=True)]])
+_LISTS = TypeAdapter(list[list[Annotated[str, Field(strict=True)]]])
+
+
+def _read_inputs(inputs: Any) -> Inputs:
+    """Return `inputs`; the first item decides the form, so that an error can say what it lacks."""
+    if not isinstance(inputs, list):
+        return _TEXT.validate_python(inputs)
+    if inputs and isinstance(inputs[0], list):
+        return _LISTS.validate_python(inputs)
+    return _TEXTS.validate_python(inputs)
+
+
+_VISIBLE = {"type": "string", **VISIBLE_TEXT}
+
+
+class PredictParameters(BaseModel):
+    """What Hugging Face's clients may ask beside the texts. Other members are ignored."""
+
+    model_config = ConfigDict(strict=True)
+
+    top_k: Annotated[
+        int | None,
+        Field(ge=1, description="How many labels, best first; more than the model has gives all."),
+    ] = None
+    function_to_apply: Annotated[
+        Function | None,
+        Field(description="To the logits: `softmax` unless given; `none` as `raw_scores`."),
+    ] = None
+
+
+class PredictRequest(BaseModel):
+    """One or more texts, as Hugging Face's and TEI's clients send them."""
+
+    model_config = ConfigDict(
+        strict=True,
+        json_schema_extra={
+            # No document may ask for two functions.
+            "not": {
+                "required": ["raw_scores", "parameters"],
+                "properties": {
+                    "raw_scores": {"const": True},
+                    "parameters": {
+                        "type": "object",
+                        "required": ["function_to_apply"],
+                        "properties": {"function_to_apply": {"enum": ["softmax", "sigmoid"]}},
+                    },
+                },
+            }
+        },
+    )
+
+    inputs: Annotated[
+        Inputs,
+        PlainValidator(_read_inputs),
+        Field(
+            description="A text, or an array of texts, each of them in an array of its own or not.",
+            # Said, not checked here, as `VISIBLE_TEXT` is: the error should say what a pair is.
+            json_schema_extra={
+                "anyOf": [
+                    _VISIBLE,
+                    {"type": "array", "items": _VISIBLE},
+                    {
+                        "type": "array",
+                        "items": {
+                            "type": "array",
+                            "items": _VISIBLE,
+                            "minItems": 1,
+                            "maxItems": 1,
+                        },
+                    },
+                ]
+            },
+        ),
+    ]
+    parameters: Annotated[
+        PredictParameters | None,
+        Field(description="Present, even if empty, it makes an array of the answer to one text."),
+    ] = None
+    raw_scores: Annotated[bool, Field(description="Answer logits, not probabilities.")] = False
+    truncate: Annotated[
+        bool | None, Field(description="`false` refuses texts longer than the model reads.")
+    ] = None
+    truncation_direction: Annotated[
+        Literal["Left", "Right", "left", "right"],
+        Field(description="Which end of a longer text is left out."),
+    ] = "Right"
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts, whatever their form."""
+        if isinstance(self.inputs, str):
+            return [self.inputs]
+        return [each if isinstance(each, str) else each[0] for each in self.inputs]
+
+    @property
+    def pointer(self) -> str:
+        """JSON Pointer to a text, with `{}` for its index."""
+        if isinstance(self.inputs, str):
+            return "/inputs"
+        return "/inputs/{}/0" if self.nested else "/inputs/{}"
+
+    @property
+    def nested(self) -> bool:
+        """Whether each text stands in an array of its own."""
+        return bool(self.inputs) and isinstance(self.inputs[0], list)
+
+    @property
+    def flat(self) -> bool:
+        """Whether the answer is one text's labels, as TEI gives them, not an array of those."""
+        return isinstance(self.inputs, str) and self.parameters is None
+
+    @property
+    def function(self) -> Function:
+        """What to apply to the logits."""
+        asked = self.parameters and self.parameters.function_to_apply
+        return asked or ("none" if self.raw_scores else "softmax")
+
+    @property
+    def truncation(self) -> Truncation:
+        """What becomes of texts with more tokens than the model reads."""
+        if self.truncate is False:
+            return Truncation.REFUSE
+        return Truncation(self.truncation_direction.lower())
+
+
+class LabelOutput(BaseModel):
+    """A label and what `function_to_apply` made of its logit: by default its probability."""
+
+    label: Annotated[str, Field(examples=["positive"])]
+    score: Annotated[float, Field(examples=[0.948])]
+
+
+_REQUEST = TypeAdapter(PredictRequest)
+
+
+async def predict(request: Request, document: Any) -> Response:
+    """Answer a body that is, or should be, `{"inputs": ...}`."""
+    asked = parse_predict(document, settings_of(request))
+    predictions = await classify(
+        request, asked.texts, truncation=asked.truncation, pointer=asked.pointer
+    )
+    body = render_predict(asked, predictions)
+    return JSONBytes(body, headers=answer_headers(request, predictions))
+
+
+def parse_predict(document: Any, settings: Settings) -> PredictRequest:
+    """Return what `document` asks.
+
+    Raises:
+        RequestError: see `docs/api.md`; names up to 20 wrong items by JSON Pointer.
+    """
+    if isinstance(document, dict) and isinstance(inputs := document.get("inputs"), list):
+        check_count(inputs, settings)
+    asked = validated(_REQUEST, document, example='{"inputs": "..."}')
+    if asked.nested:
+        _check_single(asked.inputs)
+    if asked.raw_scores and asked.function != "none":
+        error = ItemError("value", "asks for logits; function_to_apply does not", "/raw_scores")
+        raise InvalidInput(f"either raw_scores or function_to_apply {asked.function}", [error])
+    checked_texts(asked.texts, settings, pointer=asked.pointer)
+    return asked
+
+
+def _check_single(inputs: Inputs) -> None:
+    """Return if each inner array holds one text.
+
+    Raises:
+        InvalidInput: some hold a pair, which other models compare, or nothing.
+    """
+    errors = [
+        ItemError(
+            "length",
+            f"expected one text, found {len(texts)}; the model takes no pairs of texts",
+            pointer=f"/inputs/{index}",
+        )
+        for index, texts in enumerate(inputs)
+        if len(texts) != 1
+    ]
+    if errors:
+        raise InvalidInput(f"not one text: {len(errors)} of {len(inputs)} arrays", errors)
+
+
+def render_predict(asked: PredictRequest, predictions: Predictions) -> bytes:
+    """Return `[{"label", "score"}, ...]`, best first, for each text; flat where that is asked."""
+    scores = SCORES[asked.function](predictions)
+    top_k = (asked.parameters and asked.parameters.top_k) or len(predictions.labels)
+    answers = [
+        [
+            {"label": label, "score": score}
+            for label, score in predictions.ranked(index, top_k, scores=scores)
+        ]
+        for index in range(len(predictions))
+    ]
+    return orjson.dumps(answers[0] if asked.flat else answers)

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from sentiment.analyzer import Analyzer
 from sentiment.api.bodies import Bodies
 from sentiment.api.clients import WhileConnected, timeout_s
+from sentiment.errors import Draining
 from sentiment.predictions import Predictions, Timing
 from sentiment.settings import Settings
 
@@ -23,8 +24,24 @@ def settings_of(request: Request) -> Settings:
     return settings
 
 
-async def read_json(request: Request) -> bytes:
+def check_ready(request: Request) -> None:
+    """Return if requests should come here. The port opens after warm-up, so alive is ready.
+
+    Raises:
+        Draining: the server is ending.
+        WorkerDown, Unavailable: as `Analyzer.check_running`.
+    """
+    if request.state.lifecycle.draining:
+        raise Draining("the server was told to end and answers what it has accepted")
+    analyzer_of(request).check_running()
+
+
+async def read_json(request: Request, *, then_binary: bool = False) -> bytes:
     """Return the body of a request that wants something classified.
+
+    Args:
+        request: whose body was not read yet.
+        then_binary: whether binary data may follow the JSON.
 
     Raises:
         RequestError: it would be refused for want of time, or as `Bodies.read_json`.
@@ -32,7 +49,7 @@ async def read_json(request: Request) -> bytes:
     # What would be refused for want of time is refused before it is read.
     analyzer_of(request).check_admission()
     bodies: Bodies = request.state.bodies
-    return await bodies.read_json(request)
+    return await bodies.read_json(request, then_binary=then_binary)
 
 
 async def classify(request: Request, texts: Sequence[str]) -> Predictions:

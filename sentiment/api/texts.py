@@ -25,12 +25,16 @@ T = TypeVar("T")
 _EXPECTED = {
     "string_type": ("type", "expected a string"),
     "list_type": ("type", "expected an array"),
-    "model_type": ("type", 'expected an object {"text": "..."}'),
 }
 
 
-def validated(adapter: TypeAdapter[T], document: Any) -> T:
+def validated(adapter: TypeAdapter[T], document: Any, *, an_object: str = '{"text": "..."}') -> T:
     """Return `document` as `adapter`'s type.
+
+    Args:
+        adapter: of the type.
+        document: of JSON.
+        an_object: what an object should look like, for whoever sent none.
 
     Raises:
         InvalidInput: it is something else; says where, and what was expected there.
@@ -39,16 +43,21 @@ def validated(adapter: TypeAdapter[T], document: Any) -> T:
         return adapter.validate_python(document)
     except ValidationError as error:
         errors = [
-            ItemError(*_fault(item), pointer="".join(f"/{key}" for key in item["loc"]))
+            ItemError(*_fault(item, an_object), pointer="".join(f"/{key}" for key in item["loc"]))
             for item in error.errors(include_url=False, include_context=False, include_input=False)
         ]
-        count = len(document) if isinstance(document, list) else 1
-        raise InvalidInput(f"wrong: {len(errors)} of {count} items", errors) from None
+        if isinstance(document, list) and all(error.pointer for error in errors):
+            detail = f"wrong: {len(errors)} of {len(document)} items"
+        else:
+            detail = f"members that are wrong: {len(errors)}"
+        raise InvalidInput(detail, errors) from None
 
 
-def _fault(item: ErrorDetails) -> tuple[str, str]:
+def _fault(item: ErrorDetails, an_object: str) -> tuple[str, str]:
     """Return code and detail of one of pydantic's findings."""
     kind = item["type"]
+    if kind == "model_type":
+        return "type", f"expected an object {an_object}"
     if kind == "missing":
         return "missing", f"expected a member named {item['loc'][-1]}"
     return _EXPECTED.get(kind) or ("value", item["msg"])

@@ -53,7 +53,7 @@ class Tensor:
 
 def wrong(detail: str, pointer: str, *, code: str = "value") -> InvalidInput:
     """Return the refusal of one part of a request."""
-    return InvalidInput("the tensor is wrong", [ItemError(code, detail, pointer=pointer)])
+    return InvalidInput("members that are wrong: 1", [ItemError(code, detail, pointer=pointer)])
 
 
 def split_body(body: bytes, json_bytes: str | None) -> tuple[bytes, bytes]:
@@ -99,7 +99,7 @@ def flat_data(data: Sequence[Any], shape: Sequence[int]) -> tuple[list[Any], str
         InvalidInput: there are more or fewer of them than the shape says.
     """
     pointer = "/inputs/0/data"
-    if not (len(shape) == 2 and any(isinstance(row, list) for row in data)):
+    if not (len(shape) == 2 and data and isinstance(data[0], list)):  # the first decides the form
         _check_length(data, text_count(shape), pointer)
         return list(data), f"{pointer}/{{}}"
     rows, columns = shape

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import shlex
 import subprocess
 import sys
 from urllib.request import Request, urlopen
@@ -161,12 +162,32 @@ def test_the_asynchronous_client_is_answered_too(server, expected, binary):
     assert_agrees(asyncio.run(infer()), expected(TEXTS))
 
 
-def test_the_example_of_the_documentation_prints_what_stands_below_it(server):
+def documented():
+    """Return the documentation's section on these clients."""
     page = (REPOSITORY / "docs/api.md").read_text()
-    section = page.partition("## Open Inference Protocol clients")[2].partition("\n## ")[0]
-    ((script, output),) = re.findall(r"```python\n(.*?)```.*?```text\n(.*?)```", section, re.DOTALL)
+    return page.partition("## Open Inference Protocol clients\n")[2].partition("\n## ")[0]
+
+
+def test_the_documented_script_prints_what_stands_below_it(server):
+    ((script, output),) = re.findall(
+        r"```python\n(.*?)```.*?```text\n(.*?)```", documented(), re.DOTALL
+    )
     script = script.replace("localhost:8000", server.url.removeprefix("http://"))
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout == output
+
+
+def test_the_documented_curl_answers_what_stands_below_it(server):
+    ((command, output),) = re.findall(
+        r"```console\n\$ (curl .*?')\n({.*?})\n```", documented(), re.DOTALL
+    )
+    command = command.replace("http://localhost:8000", server.url)
+    done = subprocess.run(
+        [*shlex.split(command), "--silent"], capture_output=True, text=True, check=True, timeout=60
+    )
+    answer, shown = json.loads(done.stdout), json.loads(output)
+    scores, shown_scores = answer["outputs"][0].pop("data"), shown["outputs"][0].pop("data")
+    assert scores == pytest.approx(shown_scores, abs=6e-5)
+    assert answer == shown

@@ -385,7 +385,7 @@ GOOD = tensor([POSITIVE])
         (
             {"inputs": [GOOD | {"parameters": {"shared_memory_region": CANARY}}]},
             "/inputs/0/parameters/shared_memory_region",
-            "Input should be None",
+            "not served here: leave it out",
         ),
         ({"inputs": [GOOD], "id": 1}, "/id", "expected a string"),
         (
@@ -531,6 +531,16 @@ def test_an_impossible_length_of_the_json_is_refused(client, headers):
 def test_a_length_that_cuts_the_json_leaves_no_json(client, length):
     body = orjson.dumps({"inputs": [GOOD]})
     problem(client.post(INFER, content=body, headers={LENGTH: length}), 400, "invalid-json")
+
+
+@pytest.mark.parametrize(
+    "path", ["/v2/health/live", "/v2/health/ready", "/v2/models/compact/ready"]
+)
+def test_what_machines_ask_every_few_seconds_is_logged_for_debugging_only(client, caplog, path):
+    caplog.set_level(logging.DEBUG, logger="sentiment")
+    client.get(path)
+    (line,) = (record for record in caplog.records if record.message == "request")
+    assert line.levelname == "DEBUG"
 
 
 def test_neither_log_nor_metrics_hold_what_was_sent(client, caplog):

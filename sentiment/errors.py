@@ -8,7 +8,7 @@ SentimentError
 │   ├── BadHeader           400 bad-header        a header of ours has an impossible value
 │   ├── MalformedHttp       400 malformed-http    not HTTP, or HTTP of two readings
 │   ├── Unauthorized        401 unauthorized      an API key is needed and was not given
-│   ├── NotFound            404 not-found         no such route
+│   ├── NotFound            404 not-found         no such route, or no such model
 │   ├── MethodNotAllowed    405 method-not-allowed
 │   ├── RequestTimeout      408 request-timeout   the request came too slowly
 │   ├── PayloadTooLarge     413
@@ -16,11 +16,11 @@ SentimentError
 │   │   ├── TooManyTexts        too-many-texts
 │   │   └── TextTooLong         text-too-long
 │   │       └── TooManyTokens   413 text-too-long for the model, and not to be truncated
-│   ├── UnsupportedMedia    415 media-type        the body is not declared as JSON
+│   ├── UnsupportedMedia    415 media-type        the body is not declared as what the route takes
 │   ├── UnsupportedEncoding 415 content-encoding  the body is compressed
 │   ├── InvalidInput        422 validation        items are wrong; each is named
 │   │   ├── TextEmpty           text-empty        nothing visible to classify
-│   │   └── InvalidUnicode      invalid-unicode   a lone surrogate
+│   │   └── InvalidUnicode      invalid-unicode   a lone surrogate, or binary that is not UTF-8
 │   ├── Overloaded          429 overloaded        too much work lies ahead; retry later
 │   ├── HeadersTooLarge     431 headers-too-large too many bytes or fields before the body
 │   ├── ClientClosed        499 client-closed     the client hung up; never sent
@@ -189,11 +189,16 @@ class TooManyTokens(TextTooLong):
 
 
 class UnsupportedMedia(RequestError):
-    status, code, title = 415, "media-type", "The body must be declared as JSON"
+    status, code, title = 415, "media-type", "The body is not declared as what the route takes"
+
+    def __init__(self, detail: str, *, accepted: Sequence[str]) -> None:
+        super().__init__(detail)
+        self.accepted = accepted
+        """The media types that the route takes."""
 
     @property
     def headers(self) -> dict[str, str]:
-        return {"Accept-Post": "application/json"}
+        return {"Accept-Post": ", ".join(self.accepted)}
 
 
 class UnsupportedEncoding(RequestError):

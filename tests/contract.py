@@ -10,7 +10,7 @@ POSITIVE, NEGATIVE = TEXTS[0], TEXTS[3]
 
 MAX_PROBLEM_BYTES = 8192
 REQUIRED = {"type", "title", "status", "detail", "code", "request_id"}
-OPTIONAL = {"errors", "retry_after_ms", "texts_that_fit"}
+OPTIONAL = {"errors", "retry_after_ms", "texts_that_fit", "error"}
 CODES = {(error.status, error.code): error.title for error in error_classes()}
 
 
@@ -31,6 +31,8 @@ def assert_problem(response):
         assert 1 <= len(document["errors"]) <= 20
         for item in document["errors"]:
             assert {"code", "detail"} < set(item) <= {"code", "detail", "pointer", "parameter"}
+    # Clients of the Open Inference Protocol look for the reason there.
+    assert ("error" in document) == f"{response.url.path}/".startswith("/v2/")
     assert "texts_that_fit" not in document or response.status_code == 504
     assert ("retry_after_ms" in document) == ("retry-after" in response.headers)
     return document

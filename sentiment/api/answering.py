@@ -9,7 +9,7 @@ from sentiment.analyzer import Analyzer
 from sentiment.api.bodies import Bodies
 from sentiment.api.clients import WhileConnected, timeout_s
 from sentiment.api.json_bodies import parse_json
-from sentiment.errors import TooManyTokens
+from sentiment.errors import Draining, TooManyTokens
 from sentiment.predictions import Predictions, Timing
 from sentiment.settings import Settings
 from sentiment.tokenization import Truncation
@@ -27,8 +27,24 @@ def settings_of(request: Request) -> Settings:
     return settings
 
 
-async def read_json(request: Request) -> bytes:
+def check_ready(request: Request) -> None:
+    """Return if requests should come here. The port opens after warm-up, so alive is ready.
+
+    Raises:
+        Draining: the server is ending.
+        WorkerDown, Unavailable: as `Analyzer.check_running`.
+    """
+    if request.state.lifecycle.draining:
+        raise Draining("the server was told to end and answers what it has accepted")
+    analyzer_of(request).check_running()
+
+
+async def read_json(request: Request, *, then_binary: bool = False) -> bytes:
     """Return the body of a request that wants something classified.
+
+    Args:
+        request: whose body was not read yet.
+        then_binary: whether binary data may follow the JSON.
 
     Raises:
         RequestError: it would be refused for want of time, or as `Bodies.read_json`.
@@ -36,7 +52,7 @@ async def read_json(request: Request) -> bytes:
     # What would be refused for want of time is refused before it is read.
     analyzer_of(request).check_admission()
     bodies: Bodies = request.state.bodies
-    return await bodies.read_json(request)
+    return await bodies.read_json(request, then_binary=then_binary)
 
 
 async def read_document(request: Request, *, members: Collection[str]) -> Any:

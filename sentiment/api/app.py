@@ -125,7 +125,7 @@ def _starlette(
 async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)
     request.state.log_fields["code"] = error.code
-    return ProblemResponse(error, request.state.request_id)
+    return ProblemResponse(error, request.state.request_id, path=request.scope["path"])
 
 
 async def _refuse_http(request: Request, error: Exception) -> Response:

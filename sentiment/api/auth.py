@@ -15,7 +15,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from sentiment.api.responses import ProblemResponse
 from sentiment.errors import Unauthorized
 
-OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json", "/livez", "/readyz"})
+OPEN_PATHS = frozenset(
+    {
+        "/",
+        "/docs",
+        "/openapi.json",
+        "/livez",
+        "/readyz",
+        "/v2/health/live",
+        "/v2/health/ready",
+    }
+)
 """Readable without a key: help, documents, probes. `POST /` is no reading."""
 
 OPEN_FOLDER = "/docs/"
@@ -42,7 +52,8 @@ class ApiKeys:
             return
         refusal = Unauthorized("send a valid key as Authorization: Bearer <key>")
         scope["state"]["log_fields"]["code"] = refusal.code
-        await ProblemResponse(refusal, scope["state"]["request_id"])(scope, receive, send)
+        answer = ProblemResponse(refusal, scope["state"]["request_id"], path=scope["path"])
+        await answer(scope, receive, send)
 
     def _allows(self, scope: Scope) -> bool:
         given = [value for name, value in scope["headers"] if name == b"authorization"]

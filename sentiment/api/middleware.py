@@ -24,7 +24,16 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 """A client's id is echoed if it looks like one; anything else could forge log lines."""
 
 
-QUIET_ROUTES = frozenset({"GET /livez", "GET /readyz", "GET /metrics"})
+QUIET_ROUTES = frozenset(
+    {
+        "GET /livez",
+        "GET /readyz",
+        "GET /metrics",
+        "GET /v2/health/live",
+        "GET /v2/health/ready",
+        "GET /v2/models/{name}/ready",
+    }
+)
 """Asked every few seconds by machines: logged at level debug."""
 
 
@@ -76,7 +85,9 @@ class Observation:
             failure = _failure(error, request_id)
             log_fields["code"] = failure.code
             if not status:  # what has begun to answer is cut
-                await ProblemResponse(failure, request_id)(scope, _gone, send_observed)
+                await ProblemResponse(failure, request_id, path=scope["path"])(
+                    scope, _gone, send_observed
+                )
         finally:
             # Never what a client made up: it may hold text, and metrics want closed sets.
             matched = scope.get("route")

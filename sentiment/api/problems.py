@@ -11,6 +11,11 @@ MAX_LISTED_ERRORS = 20
 """A refusal names this many wrong items; the count is always complete."""
 
 
+ERROR_MEMBER_PATHS = ("/v2",)
+"""Under these a refusal says its reason once more in the member `error`, where the clients of the
+Open Inference Protocol look for it."""
+
+
 class ProblemItem(BaseModel):
     """One wrong item, found by `pointer` (RFC 6901) in the body or `parameter` in the query."""
 
@@ -32,10 +37,11 @@ class Problem(BaseModel):
     errors: list[ProblemItem] | None = None
     retry_after_ms: int | None = None
     texts_that_fit: int | None = None
+    error: Annotated[str | None, Field(description="Under `/v2` only: what is wrong.")] = None
 
 
-def render_problem(error: RequestError, request_id: str) -> bytes:
-    """Return an RFC 9457 problem document."""
+def render_problem(error: RequestError, request_id: str, *, path: str = "") -> bytes:
+    """Return an RFC 9457 problem document for a request of `path`."""
     problem: dict[str, Any] = {
         "type": f"urn:sentiment:problem:{error.code}",
         "title": error.title,
@@ -55,4 +61,14 @@ def render_problem(error: RequestError, request_id: str) -> bytes:
         problem["retry_after_ms"] = round(error.retry_after_s * 1000)
     if isinstance(error, DeadlineExceeded) and error.texts_that_fit is not None:
         problem["texts_that_fit"] = error.texts_that_fit
+    if any(path == each or path.startswith(f"{each}/") for each in ERROR_MEMBER_PATHS):
+        problem["error"] = _in_one_line(error)
     return orjson.dumps(problem)
+
+
+def _in_one_line(error: RequestError) -> str:
+    """Return the detail, with that of the first wrong item: all that some clients show."""
+    if not isinstance(error, InvalidInput | TextTooLong):
+        return error.detail
+    first = error.errors[0]
+    return f"{error.detail}; {first.pointer or first.parameter or 'the body'}: {first.detail}"

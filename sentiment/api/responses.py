@@ -26,10 +26,11 @@ class ProblemResponse(Response):
 
     media_type = "application/problem+json"
 
-    def __init__(self, error: RequestError, request_id: str) -> None:
+    def __init__(self, error: RequestError, request_id: str, *, path: str = "") -> None:
+        """Refuse with `error`; `path` is the request's, where one is known."""
         closing = {"Connection": "close"} if error.closes_connection else {}
         super().__init__(
-            render_problem(error, request_id),
+            render_problem(error, request_id, path=path),
             status_code=error.status,
             headers={**error.headers, **closing, "Cache-Control": "no-store"},
         )

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from sentiment.api.answering import settings_of
 from sentiment.api.descriptions import Face, reading
-from sentiment.api.faces import classification, huggingface, operations
+from sentiment.api.faces import classification, huggingface, open_inference, operations
 from sentiment.api.openapi import openapi_document
 from sentiment.errors import NotFound
 
@@ -31,6 +31,7 @@ answers a label and a score for each text, in order: [{{"label": "positive", "sc
   POST /                   an array of {{"text": "..."}} or of strings; ?top_k=3 for every label
   POST /analyze_sentiment  one {{"text": "..."}}
   POST /predict            {{"inputs": "..."}}, as Hugging Face's and TEI's clients send it
+  GET  /v2                 for clients of the Open Inference Protocol (KServe, Triton)
   GET  /docs               every route, tried in the browser
   GET  /info               model, limits, versions
   GET  /livez /readyz      probes
@@ -101,7 +102,13 @@ HELP_FACE = Face(
     },
 )
 
-FACES = (classification.FACE, huggingface.FACE, operations.FACE, HELP_FACE)
+FACES = (
+    classification.FACE,
+    huggingface.FACE,
+    open_inference.FACE,
+    operations.FACE,
+    HELP_FACE,
+)
 """In the order in which `/docs` shows them."""
 
 ROUTES = tuple(route for face in FACES for route in face.routes)

@@ -25,6 +25,7 @@ T = TypeVar("T")
 _EXPECTED = {
     "string_type": ("type", "expected a string"),
     "list_type": ("type", "expected an array"),
+    "none_required": ("value", "not served here: leave it out"),
 }
 
 

@@ -33,7 +33,7 @@ def examples():
     for path, operations in described()["paths"].items():
         for method, operation in operations.items():
             for media, content in operation.get("requestBody", {}).get("content", {}).items():
-                for number, example in content["examples"].items():
+                for number, example in content.get("examples", {}).items():
                     yield pytest.param(path, media, example["value"], id=f"{method}{path}-{number}")
 
 
@@ -41,6 +41,7 @@ def examples():
 def test_every_example_in_the_document_is_answered(service, path, media, value):
     content = value if isinstance(value, str) else json.dumps(value)
     path = path.replace("{name}", service.get("/info").json()["model"]["name"])
+    path = path.replace("{version}", "1")
     response = service.post(path, content=content, headers={"Content-Type": media})
     assert response.status_code == 200, response.text
 
@@ -57,10 +58,12 @@ def check(case, app):
     # JSON Schema has no word for "visible" that every language reads alike, so a few texts
     # that the document lets through are refused, under a code of their own.
     invisible = response.status_code == 422 and response.json()["code"] == "text-empty"
+    # Nor any for the parts of a tensor that must fit together, or for what bytes mean.
+    unfit = response.status_code in (400, 413, 422) and case.path.endswith("/infer")
     # And a deadline of a millisecond is the client's own wish, though its answer begins with 5.
     too_late = response.status_code == 504 and "X-Timeout-Ms" in case.headers
     case.validate_response(
         response,
-        excluded_checks=[positive_data_acceptance] * (invisible or too_late)
+        excluded_checks=[positive_data_acceptance] * (invisible or unfit or too_late)
         + [not_a_server_error] * too_late,
     )

@@ -9,9 +9,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sentiment import errors
-from sentiment.api.answering import analyzer_of, settings_of
+from sentiment.api.answering import analyzer_of, check_ready, settings_of
 from sentiment.api.descriptions import NOT_WORKING, Face, reading
-from sentiment.errors import Draining
 from sentiment.metrics import Metrics
 
 TAG = "operations"
@@ -24,10 +23,9 @@ async def livez(request: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """Whether to send requests here. The port opens after warm-up, so alive is ready."""
-    if request.state.lifecycle.draining:
-        raise Draining("the server was told to end and answers what it has accepted")
-    return await livez(request)
+    """Whether to send requests here."""
+    check_ready(request)
+    return JSONResponse({"status": "ok"})
 
 
 async def info(request: Request) -> Response:

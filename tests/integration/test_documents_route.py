@@ -1,5 +1,6 @@
 """`POST /v1/documents` over the real application with the bundled model."""
 
+import asyncio
 import json
 
 import pytest
@@ -7,7 +8,8 @@ from starlette.testclient import TestClient
 
 from sentiment import Settings
 from sentiment.api.app import create_app
-from sentiment.api.faces.documents import COUNTED, MAX_ID, OFF_LOOP_CHARS
+from sentiment.api.faces import documents as face
+from sentiment.api.faces.documents import COUNTED, MAX_ID, OFF_LOOP_CHARS, split
 from sentiment.models import COMPACT_FOLDER
 from tests.application import metric
 from tests.contract import NEGATIVE, POSITIVE, problem
@@ -106,6 +108,15 @@ def test_documents_keep_their_order_and_their_sentences(client):
 @pytest.mark.parametrize("given", ["reuters-4711", "", "Ü 📈", 0, -1, MAX_ID, -MAX_ID, None])
 def test_an_id_comes_back_as_it_was_sent(client, given):
     assert answers(client, {"id": given, "text": POSITIVE})[0]["id"] == given
+
+
+def test_a_whole_number_may_be_written_with_a_point(client):
+    response = client.post(
+        "/v1/documents",
+        content=b'[{"id": 12.0, "text": "a"}]',
+        headers={"Content-Type": "application/json"},
+    )
+    assert response.json()[0]["id"] == 12
 
 
 def test_two_documents_may_have_one_id_or_none(client):
@@ -268,9 +279,21 @@ def test_texts_and_ids_are_in_no_error_and_no_log_line(client, caplog):
 
 def test_a_deadline_that_cannot_be_kept_is_refused(client):
     text = " ".join(f"{NEUTRAL[:-1]} {number}." for number in range(390))
-    response = post(client, {"text": text}, headers={"X-Timeout-Ms": "50"})
-    document = problem(response, 504, "deadline-exceeded")
-    assert 0 <= document["texts_that_fit"] < 390
+    response = post(client, {"text": text}, headers={"X-Timeout-Ms": "1"})
+    problem(response, 504, "deadline-exceeded")
+
+
+@pytest.mark.parametrize("chars", [OFF_LOOP_CHARS, OFF_LOOP_CHARS + 1])
+def test_a_large_body_is_split_off_the_event_loop(client, monkeypatch, chars):
+    on_loop = []
+
+    def splitting(*arguments):
+        on_loop.append(asyncio._get_running_loop() is not None)
+        return split(*arguments)
+
+    monkeypatch.setattr(face, "split", splitting)
+    answers(client, {"text": POSITIVE.ljust(chars)})
+    assert on_loop == [chars <= OFF_LOOP_CHARS]
 
 
 @pytest.fixture

@@ -44,11 +44,13 @@ Scores = dict[str, Score]
 
 
 def _checked_id(given: Any) -> Any:
-    """Say in one error what pydantic says in one for each type."""
+    """Return an id as it is echoed, or say in one error what pydantic says in one for each type."""
     if given is None or isinstance(given, str):
         return given
-    if isinstance(given, int) and not isinstance(given, bool) and abs(given) <= MAX_ID:
-        return given
+    # To JSON Schema 1.0 is a whole number too; to Python `True` is one.
+    whole = isinstance(given, int | float) and not isinstance(given, bool) and given == int(given)
+    if whole and abs(given) <= MAX_ID:
+        return int(given)
     raise PydanticCustomError("id", "expected a string or a whole number below 2^53")
 
 

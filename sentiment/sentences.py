@@ -19,7 +19,7 @@ LANGUAGE = "en"
 
 WINDOW_CHARS = 2048
 """Given to the library at once. Its time can grow with the square of that, and it holds the
-interpreter's lock meanwhile: 3 ms at worst for so much."""
+interpreter's lock meanwhile: 2 ms at worst for so much."""
 
 NARROWEST, WIDEST = 40, 120
 """Characters between which text is wrapped: nobody wraps sooner, and longer lines are none that

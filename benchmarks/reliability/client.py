@@ -166,9 +166,9 @@ class Pool:
             connection.transport.close()
 
 
-def posting(body: bytes, *fields: str) -> bytes:
-    """Return the bytes of a `POST /`."""
-    lines = ["POST / HTTP/1.1", "Host: bench", "Content-Type: application/json", *fields]
+def posting(body: bytes, *fields: str, path: str = "/") -> bytes:
+    """Return the bytes of a `POST`."""
+    lines = [f"POST {path} HTTP/1.1", "Host: bench", "Content-Type: application/json", *fields]
     head = "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""])
     return head.encode("latin-1") + body
 

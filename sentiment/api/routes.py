@@ -12,7 +12,13 @@ from starlette.routing import Route
 
 from sentiment.api.answering import settings_of
 from sentiment.api.descriptions import Face, reading
-from sentiment.api.faces import classification, huggingface, open_inference, operations
+from sentiment.api.faces import (
+    classification,
+    documents,
+    huggingface,
+    open_inference,
+    operations,
+)
 from sentiment.api.openapi import openapi_document
 from sentiment.errors import NotFound
 
@@ -30,6 +36,7 @@ answers a label and a score for each text, in order: [{{"label": "positive", "sc
 
   POST /                   an array of {{"text": "..."}} or of strings; ?top_k=3 for every label
   POST /analyze_sentiment  one {{"text": "..."}}
+  POST /v1/documents       an array of {{"id": ..., "text": "..."}}, sentence by sentence
   POST /predict            {{"inputs": "..."}}, as Hugging Face's and TEI's clients send it
   GET  /v2                 for clients of the Open Inference Protocol (KServe, Triton)
   GET  /docs               every route, tried in the browser
@@ -104,6 +111,7 @@ HELP_FACE = Face(
 
 FACES = (
     classification.FACE,
+    documents.FACE,
     huggingface.FACE,
     open_inference.FACE,
     operations.FACE,

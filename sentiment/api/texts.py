@@ -3,7 +3,6 @@
 All of it comes before anything is queued, so a request is taken whole or not at all.
 """
 
-import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -13,12 +12,10 @@ from pydantic_core import ErrorDetails
 
 from sentiment.errors import InvalidInput, ItemError, TextEmpty, TextTooLong, TooManyTexts
 from sentiment.settings import Settings
-
-FIRST_CHARACTERS = 64
-"""Of a text, where something visible is looked for first."""
+from sentiment.visible import is_visible
 
 VISIBLE_TEXT: JsonDict = {"minLength": 1, "pattern": r"\S"}
-"""What JSON Schema can say of a text in every language; `_visible` is the whole rule."""
+"""What JSON Schema can say of a text in every language; `is_visible` is the whole rule."""
 
 T = TypeVar("T")
 
@@ -95,23 +92,6 @@ def checked_texts(texts: Sequence[str], settings: Settings, *, pointer: str) -> 
         lambda text: len(text) > limit, "text-too-long", f"more than {limit} characters"
     ):
         raise TextTooLong(f"too long: {len(too_long)} of {len(texts)} texts", too_long)
-    if empty := failing(lambda text: not _visible(text), "text-empty", "nothing visible"):
+    if empty := failing(lambda text: not is_visible(text), "text-empty", "nothing visible"):
         raise TextEmpty(f"nothing visible: {len(empty)} of {len(texts)} texts", empty)
     return list(texts)
-
-
-def _visible(text: str) -> bool:
-    """Whether any character is more than a separator, a control or a combining mark.
-
-    Those are Unicode's categories Z, C and M: a text of nothing else leaves the tokenizer
-    nothing, and the model would classify the empty string.
-    """
-    if text.isspace():  # the same answer, sooner
-        return False
-    first, rest = text[:FIRST_CHARACTERS], text[FIRST_CHARACTERS:]
-    # Each character once: a text of nothing but marks repeats a few of them.
-    return any(map(_is_visible, first)) or any(map(_is_visible, set(rest)))
-
-
-def _is_visible(character: str) -> bool:
-    return unicodedata.category(character)[0] not in "ZCM"

@@ -7,8 +7,10 @@ import sys
 import pytest
 
 LAYERS = {
-    0: ["errors", "predictions", "batching.policy", "batching.cost", "engines.batches"],
+    0: ["errors", "predictions", "visible", "batching.policy", "batching.cost", "engines.batches"],
     1: [
+        "sentences",
+        "documents",
         "settings",
         "metrics",
         "logs",
@@ -57,6 +59,7 @@ LAYERS = {
         "api.faces.open_inference",
         "api.faces.classification",
         "api.faces.huggingface",
+        "api.faces.documents",
         "api.faces.operations",
         "api.lifecycle",
         "api.security_headers",
@@ -164,9 +167,10 @@ DOORS = {
         "training.teachers",
     },
     "huggingface_hub": {"hub"},
+    "sentencex": {"sentences"},
     "tokenizers": {"tokenization", "training.features", "training.bases"},
     "pydantic": {"settings", "api"},
-    "pydantic_core": {"api.texts"},
+    "pydantic_core": {"api.texts", "api.faces.documents"},
     "pydantic_settings": {"settings"},
     "prometheus_client": {"metrics"},
     "sklearn": {"training.trainer"},

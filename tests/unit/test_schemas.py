@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from sentiment.api.json_bodies import MAX_CONTAINERS, parse_json
 from sentiment.api.problems import render_problem
 from sentiment.api.schemas import parse_text, parse_texts, parse_top_k
-from sentiment.api.texts import FIRST_CHARACTERS
 from sentiment.errors import (
     InvalidEncoding,
     InvalidInput,
@@ -23,6 +22,7 @@ from sentiment.errors import (
     TooManyTexts,
 )
 from sentiment.settings import Settings
+from sentiment.visible import FIRST_CHARACTERS
 
 SETTINGS = Settings(max_texts=10, max_text_chars=50)
 JSON = st.recursive(

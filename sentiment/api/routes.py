@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from sentiment.api.answering import settings_of
 from sentiment.api.descriptions import Face, reading
-from sentiment.api.faces import classification, operations
+from sentiment.api.faces import classification, operations, playground
 from sentiment.api.openapi import openapi_document
 from sentiment.errors import NotFound
 
@@ -30,6 +30,7 @@ answers a label and a score for each text, in order: [{{"label": "positive", "sc
 
   POST /                   an array of {{"text": "..."}} or of strings; ?top_k=3 for every label
   POST /analyze_sentiment  one {{"text": "..."}}
+  GET  /                   this help; in a browser a page to try it
   GET  /docs               every route, tried in the browser
   GET  /info               model, limits, versions
   GET  /livez /readyz      probes
@@ -38,8 +39,13 @@ answers a label and a score for each text, in order: [{{"label": "positive", "sc
 
 
 async def root(request: Request) -> Response:
-    """`GET /`: what this is and how to call it."""
-    return PlainTextResponse(HELP.format(url=request.base_url))
+    """`GET /`: the page for a browser; for others what this is and how to call it."""
+    if playground.prefers_page(request.headers.get("accept", "")):
+        answer = playground.page()
+    else:
+        answer = PlainTextResponse(HELP.format(url=request.base_url))
+    answer.headers["Vary"] = "Accept"
+    return answer
 
 
 async def openapi(request: Request) -> Response:
@@ -94,13 +100,15 @@ HELP_FACE = Face(
         Route("/docs/{file}", docs_file),
     ),
     paths={
-        "/": {"get": reading(TAG, "What this is and how to call it", "text/plain")},
+        "/": {
+            "get": reading(TAG, "The playground, or how to call this", "text/html", "text/plain")
+        },
         "/openapi.json": {"get": reading(TAG, "This document")},
         "/docs": {"get": reading(TAG, "Swagger UI", "text/html")},
     },
 )
 
-FACES = (classification.FACE, operations.FACE, HELP_FACE)
+FACES = (classification.FACE, operations.FACE, playground.FACE, HELP_FACE)
 """In the order in which `/docs` shows them."""
 
 ROUTES = tuple(route for face in FACES for route in face.routes)

@@ -53,6 +53,7 @@ LAYERS = {
         "api.answering",
         "api.faces.classification",
         "api.faces.operations",
+        "api.faces.playground",
         "api.lifecycle",
         "api.security_headers",
         "api.auth",

@@ -11,12 +11,13 @@ from urllib.request import Request, urlopen
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
-from tokenizers import Tokenizer
 
-from sentiment.models import COMPACT_FOLDER
-from tests.doubles import POISON
+from benchmarks.reliability.texts import poison
 from tests.e2e.browser import running_browser, visit
 from tests.e2e.conftest import GATED, running_server
+
+DOUBLE = ("-m", "benchmarks.reliability.double")
+"""The server around an engine that can be told to fail on a word."""
 
 HEADLINES = (
     "Operating profit rose to EUR 13.1 mn from EUR 8.7 mn",
@@ -75,7 +76,9 @@ def test_a_bar_says_every_probability_in_words(playground, server):
     playground.score_lines(HEADLINES[0])
     (ranked,) = post(server.url, HEADLINES[:1])
     scores = {answer["label"]: answer["score"] for answer in ranked}
-    said = ", ".join(f"{label} {scores[label]:.2%}" for label in ("positive", "neutral", "negative"))
+    said = ", ".join(
+        f"{label} {scores[label]:.2%}" for label in ("positive", "neutral", "negative")
+    )
     expect(playground.row(1).get_by_role("img")).to_have_accessible_name(said)
 
 
@@ -117,7 +120,7 @@ def test_a_spreadsheet_is_read_and_its_column_of_texts_is_found(playground, how)
     playground.score()
     # Numbers are a spreadsheet's: the names are row 1, and the row without a headline counts.
     assert playground.column("number") == ["2", "3", "5"]
-    assert playground.column("text")[0].split() == 'Orders "surge"; guidance raised'.split()
+    assert playground.column("text")[0].split() == ["Orders", '"surge";', "guidance", "raised"]
 
 
 def test_another_column_can_be_picked(playground):
@@ -179,7 +182,7 @@ def test_the_download_is_what_is_shown_and_runs_no_formula(playground, server):
     with playground.page.expect_download() as download:
         playground.page.get_by_role("button", name="Download CSV").click()
     assert download.value.suggested_filename == "sentiment.csv"
-    text = Path(download.value.path()).read_text(encoding="utf-8-sig", newline="")
+    text = Path(download.value.path()).read_bytes().decode("utf-8-sig")
     rows = list(csv.DictReader(io.StringIO(text)))
     expected = {}
     for number, (line, ranked) in enumerate(zip(lines, post(server.url, lines), strict=True), 1):
@@ -214,15 +217,15 @@ def test_more_wrong_lines_than_one_refusal_names_are_all_found(playground):
 
 def test_a_text_over_the_limit_is_flagged_before_anything_is_sent(playground):
     posted = []
-    playground.page.on("request", lambda request: posted.append(request.post_data or ""))
+    playground.page.on("request", lambda request: posted.append(request.post_data))
     playground.field.fill("\n".join(["Profit rose", "", "x" * 20_001, "\U0001f4c8" * 20_000]))
     warning = playground.page.get_by_text("Will be left out: line 3 (more than 20,000 characters)")
     expect(warning).to_be_visible()
-    assert posted == []
+    assert not any(posted)
     playground.score()
     expect(playground.row(3)).to_contain_text("not sent: more than 20,000 characters")
     expect(playground.row(4).get_by_role("img")).to_be_visible()  # characters, not UTF-16 units
-    assert not any("xxxx" in body for body in posted)
+    assert [len(json.loads(body)) for body in posted if body] == [2]
 
 
 def test_a_text_that_the_model_reads_in_part_is_said_to_be_so(playground):
@@ -276,7 +279,7 @@ def test_all_of_a_long_text_is_shown_on_demand(playground):
 
 
 def test_the_command_to_copy_gives_the_same_answers(playground, server):
-    lines = ["It's \"quoted\" $HOME `id` \\ !", "\u202eturned", HEADLINES[0]]
+    lines = ['It\'s "quoted" $HOME `id` \\ !', "\u202eturned", HEADLINES[0]]
     playground.score_lines(*lines)
     playground.page.get_by_text("The same from a terminal").click()
     command = playground.page.get_by_label("The curl command").inner_text()
@@ -347,8 +350,9 @@ def test_a_run_can_be_stopped_and_gone_on_with(browser):
 
 
 def test_a_text_on_which_the_model_fails_costs_no_other(browser):
-    word = Tokenizer.from_file(str(COMPACT_FOLDER / "tokenizer.json")).id_to_token(POISON)
-    with running_server(*GATED) as server, visit(browser, server.url) as playground:
+    word, _ = poison()
+    with running_server(*DOUBLE) as server, visit(browser, server.url) as playground:
+        server.tell("poison on", until="poison on")
         playground.score_lines("a", "b", f"c {word}", "d", "e")
         expect(playground.row(3)).to_contain_text("The model failed on this request")
         expect(playground.status).to_contain_text("4 texts scored, 1 not")

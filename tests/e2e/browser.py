@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -33,6 +33,15 @@ REPORT_VIOLATIONS = """
 window.violations = [];
 document.addEventListener("securitypolicyviolation", (event) =>
   window.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
+"""
+
+NOTE_STATUSES = """
+() => {
+  window.statuses = [];
+  const status = document.getElementById("status");
+  const note = () => window.statuses.push(status.textContent);
+  new MutationObserver(note).observe(status, { childList: true });
+}
 """
 
 PASTE = """
@@ -117,6 +126,11 @@ class Playground:
     @property
     def status(self) -> Locator:
         return self.page.locator("#status")
+
+    def everything_said(self) -> Callable[[], list[str]]:
+        """Return what tells every status that is shown from now on, however short."""
+        self.page.evaluate(NOTE_STATUSES)
+        return lambda: self.page.evaluate("window.statuses")
 
     @property
     def rows(self) -> Locator:

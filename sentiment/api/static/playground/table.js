@@ -146,13 +146,16 @@ export function tag(label) {
   return element("span", { class: "tag", "data-tone": toneOf(label) }, mark, capitalised(label));
 }
 
+/** What is narrower than a gap between two parts of a bar would show as a gap alone. */
+const LEAST_SHARE = 0.005;
+
 /** Return probabilities as one bar, said in words for those who cannot see it. */
 export function bar(labels, probabilities) {
   const said = labels.map((label, index) => `${label} ${exactPercent(probabilities[index])}`);
   const text = said.join(", ");
   const made = element("div", { class: "bar", role: "img", "aria-label": text, title: text });
   labels.forEach((label, index) => {
-    if (probabilities[index] === 0) return;
+    if (probabilities[index] < LEAST_SHARE) return;
     const part = element("span", { "data-tone": toneOf(label) });
     part.style.flexGrow = probabilities[index];
     made.append(part);

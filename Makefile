@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-nightly test-offline lint format startup bench reliability clean
+.PHONY: help serve test test-nightly test-offline lint screenshots format startup bench reliability clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
@@ -25,6 +25,9 @@ lint: $(VENV)/dev.stamp ## Check style and types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+
+screenshots: $(VENV)/dev.stamp ## Take the pictures of the playground anew (needs Chromium)
+	SCREENSHOTS=docs/images $(RUN) -m pytest tests/e2e/test_playground.py -k pictures
 
 format: $(VENV)/dev.stamp ## Put the code into the house style
 	$(RUN) -m ruff check --fix .

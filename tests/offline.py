@@ -9,6 +9,7 @@ it is found too. Needs Linux and `unshare`; without them nothing is run, and it 
 
 import errno
 import fcntl
+import os
 import socket
 import struct
 import subprocess
@@ -17,6 +18,9 @@ from pathlib import Path
 
 ALONE = ["unshare", "--map-root-user", "--net"]
 INSIDE = "--inside"
+
+METERED = "TESTS_MUST_STAY_INSIDE"
+"""Set in the environment of a suite that is run so."""
 
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
 
@@ -41,7 +45,8 @@ def run_inside(arguments: list[str]) -> int:
         print("failed: a connection to the outside was not refused, or not counted")
         return 1
     before = refused_by_kernel()
-    outcome = subprocess.run([sys.executable, "-m", "pytest", *arguments]).returncode
+    suite = [sys.executable, "-m", "pytest", *arguments]
+    outcome = subprocess.run(suite, env={**os.environ, METERED: "yes"}).returncode
     if tried := refused_by_kernel() - before:
         print(f"failed: {tried} attempts to reach something other than loopback")
         return 1

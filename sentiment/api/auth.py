@@ -28,7 +28,7 @@ OPEN_PATHS = frozenset(
 )
 """Readable without a key: help, documents, probes. `POST /` is no reading."""
 
-OPEN_FOLDER = "/docs/"
+OPEN_FOLDERS = ("/docs/", "/playground/")
 
 BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +([^ ]+) *")
 
@@ -67,7 +67,7 @@ class ApiKeys:
 
 def is_open(method: str, path: str) -> bool:
     """Return whether a request needs no key."""
-    return method in ("GET", "HEAD") and (path in OPEN_PATHS or path.startswith(OPEN_FOLDER))
+    return method in ("GET", "HEAD") and (path in OPEN_PATHS or path.startswith(OPEN_FOLDERS))
 
 
 def _digest(key: bytes) -> bytes:

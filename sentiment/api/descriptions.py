@@ -83,18 +83,21 @@ def array(items: dict[str, Any]) -> dict[str, Any]:
 def reading(
     tag: str,
     summary: str,
-    media_type: str = "application/json",
-    *,
+    *media_types: str,
     schema: dict[str, Any] | None = None,
     failures: Sequence[type[RequestError]] = (),
 ) -> dict[str, Any]:
-    """Return the operation object of a route that asks nothing of the model."""
-    schema = schema or {"type": "object" if media_type == "application/json" else "string"}
+    """Return the operation object of a route that asks nothing of the model.
+
+    It answers JSON unless it has other `media_types`, of which a client's `Accept` chooses.
+    """
+    schema = schema or {"type": "string" if media_types else "object"}
+    content = {each: {"schema": schema} for each in media_types or ("application/json",)}
     return {
         "summary": summary,
         "tags": [tag],
         "responses": {
-            "200": {"description": "OK", "content": {media_type: {"schema": schema}}},
+            "200": {"description": "OK", "content": content},
             **problems((*READING, *failures)),
         },
     }

@@ -18,6 +18,7 @@ from sentiment.api.faces import (
     huggingface,
     open_inference,
     operations,
+    playground,
 )
 from sentiment.api.openapi import openapi_document
 from sentiment.errors import NotFound
@@ -39,6 +40,7 @@ answers a label and a score for each text, in order: [{{"label": "positive", "sc
   POST /v1/documents       an array of {{"id": ..., "text": "..."}}, sentence by sentence
   POST /predict            {{"inputs": "..."}}, as Hugging Face's and TEI's clients send it
   GET  /v2                 for clients of the Open Inference Protocol (KServe, Triton)
+  GET  /                   this help; in a browser a page to try it
   GET  /docs               every route, tried in the browser
   GET  /info               model, limits, versions
   GET  /livez /readyz      probes
@@ -47,8 +49,13 @@ answers a label and a score for each text, in order: [{{"label": "positive", "sc
 
 
 async def root(request: Request) -> Response:
-    """`GET /`: what this is and how to call it."""
-    return PlainTextResponse(HELP.format(url=request.base_url))
+    """`GET /`: the page for a browser; for others what this is and how to call it."""
+    if playground.prefers_page(request.headers.get("accept", "")):
+        answer = playground.page()
+    else:
+        answer = PlainTextResponse(HELP.format(url=request.base_url))
+    answer.headers["Vary"] = "Accept"
+    return answer
 
 
 async def openapi(request: Request) -> Response:
@@ -103,7 +110,9 @@ HELP_FACE = Face(
         Route("/docs/{file}", docs_file),
     ),
     paths={
-        "/": {"get": reading(TAG, "What this is and how to call it", "text/plain")},
+        "/": {
+            "get": reading(TAG, "The playground, or how to call this", "text/html", "text/plain")
+        },
         "/openapi.json": {"get": reading(TAG, "This document")},
         "/docs": {"get": reading(TAG, "Swagger UI", "text/html")},
     },
@@ -115,6 +124,7 @@ FACES = (
     huggingface.FACE,
     open_inference.FACE,
     operations.FACE,
+    playground.FACE,
     HELP_FACE,
 )
 """In the order in which `/docs` shows them."""

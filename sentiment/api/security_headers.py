@@ -11,7 +11,7 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
-"""On every answer; the docs page alone has a policy of its own."""
+"""On every answer; only the pages have policies of their own."""
 
 DOCS_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -21,8 +21,24 @@ DOCS_POLICY = (
 """Swagger UI from this server's files, the narrowest with which it works in Chromium: its icons
 are `data:` URLs; scripts, styles and connections stay with this server."""
 
-CACHE_FILES = "public, max-age=3600"
-"""The docs' own files change with a release; an hour spares most of the 1.5 MB."""
+PLAYGROUND_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+"""The playground from this server's files. It makes no HTML and no script from strings, and a
+browser that knows Trusted Types lets it do neither."""
+
+PAGE_HEADERS = {
+    "/": {"Content-Security-Policy": PLAYGROUND_POLICY},
+    "/docs": {"Content-Security-Policy": DOCS_POLICY},
+}
+"""Path -> what a page there says instead."""
+
+CACHE_CONTROL = {"/docs/": "public, max-age=3600", "/playground/": "no-cache"}
+"""Folder -> how its files may be kept. Those of the docs change with a release; an hour spares
+most of the 1.5 MB. Those of the playground are modules that must be of one release: a browser
+keeps them and asks each time, which a 304 answers."""
 
 
 class SecurityHeaders:
@@ -40,10 +56,17 @@ class SecurityHeaders:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(SECURITY_HEADERS)
-                if message["status"] == 200 and scope["path"] == "/docs":
-                    headers["Content-Security-Policy"] = DOCS_POLICY
-                keep = message["status"] in (200, 304) and scope["path"].startswith("/docs/")
-                headers["Cache-Control"] = CACHE_FILES if keep else "no-store"
+                if headers.get("content-type", "").startswith("text/html"):
+                    headers.update(PAGE_HEADERS.get(scope["path"], {}))
+                headers["Cache-Control"] = _cache_control(message["status"], scope["path"])
             await send(message)
 
         await self._app(scope, receive, send_guarded)
+
+
+def _cache_control(status: int, path: str) -> str:
+    if status in (200, 304):
+        for folder, value in CACHE_CONTROL.items():
+            if path.startswith(folder):
+                return value
+    return "no-store"

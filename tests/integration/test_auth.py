@@ -13,7 +13,7 @@ from sentiment.errors import SettingsError
 
 KEYS = ("first-key", "Second.Key_~+/==")
 OPEN = {"GET /", "GET /docs", "GET /docs/{file}", "GET /openapi.json", "GET /livez", "GET /readyz"}
-OPEN |= {"GET /v2/health/live", "GET /v2/health/ready"}
+OPEN |= {"GET /v2/health/live", "GET /v2/health/ready", "GET /playground/{file}"}
 OPEN |= {name.replace("GET", "HEAD") for name in OPEN}
 
 

@@ -61,6 +61,7 @@ LAYERS = {
         "api.faces.huggingface",
         "api.faces.documents",
         "api.faces.operations",
+        "api.faces.playground",
         "api.lifecycle",
         "api.security_headers",
         "api.auth",

@@ -1,0 +1,42 @@
+// Headlines of companies that do not exist.
+
+export const EXAMPLES = {
+  "Earnings season": [
+    "Net profit of Halvorsen Shipping rose to a record in the third quarter",
+    "Brightwater Foods cuts its full-year outlook for the second time",
+    "Kestrel Semiconductors beats estimates as data-centre orders surge",
+    "Operating profit at Northgate Rail fell to EUR 12.4 mn from EUR 19.8 mn",
+    "Tamarin Air reports a smaller loss than analysts had feared",
+    "Orchard & Vane will publish its interim report on 14 August",
+    "Margins at Lindqvist Paper widen as energy costs ease",
+    "Calder Insurance sets aside USD 310 mn for storm claims",
+    "Meridian Software's recurring revenue grew 27 % from a year earlier",
+    "Sable Retail closes 41 shops and writes down its inventory",
+    "Pemberton Steel's order book stood at EUR 2.1 bn at the end of June",
+    "Vireo Pharma lifts its guidance on strong demand for its asthma drug",
+  ],
+  "Deals and debt": [
+    "Harrowgate Capital wins the auction for the toll-road operator Viatica",
+    "Rating agency cuts Delmar Energy to junk on mounting debt",
+    "Sundvik Bank completes the sale of its leasing unit",
+    "Creditors of Arden Textiles reject the restructuring plan",
+    "Quillon Motors prices a EUR 500 mn green bond at a record low spread",
+    "Regulator blocks the merger of Ostrava Telecom and Bluefin Mobile",
+    "Wren Logistics appoints a new chief financial officer",
+    "Shareholders of Copperfield Mining approve the takeover at a 38 % premium",
+    "Fenwick Homes misses a coupon payment and hires advisers",
+    "The board of Larkspur Media will meet on Thursday",
+  ],
+  "Markets and macro": [
+    "Stocks rallied and the pound gained as inflation slowed",
+    "Factory orders shrank for a fifth month in a row",
+    "The central bank left its key rate unchanged, as expected",
+    "Unemployment fell to its lowest level in two decades",
+    "Oil slides as inventories swell and demand weakens",
+    "The index ended the session little changed",
+    "Housing starts rebounded strongly in the spring",
+    "Bond yields jump after a failed auction unsettles investors",
+    "The statistics office will release its revised figures in March",
+    "Exporters welcome the trade accord, shares jump to a record",
+  ],
+};

@@ -164,9 +164,13 @@ class TextTooLong(PayloadTooLarge):
 class UnsupportedMedia(RequestError):
     status, code, title = 415, "media-type", "The body must be declared as JSON"
 
+    def __init__(self, detail: str, *, accepted: str = "application/json") -> None:
+        super().__init__(detail)
+        self.accepted = accepted
+
     @property
     def headers(self) -> dict[str, str]:
-        return {"Accept-Post": "application/json"}
+        return {"Accept-Post": self.accepted}
 
 
 class UnsupportedEncoding(RequestError):

@@ -16,6 +16,14 @@ MAX_BODIES = 64
 """Bodies of the largest size that may be held at once. A body counts while it comes in, so that
 many clients who send slowly cannot fill the memory."""
 
+FORM_TYPE = "application/x-www-form-urlencoded"
+"""`curl -d` says so unless told otherwise, and means JSON here."""
+
+LINE_TYPES = frozenset(
+    {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/json-lines"}
+)
+"""The names under which JSON, a document on each line, goes about. None is registered."""
+
 
 class Bodies:
     """Reads JSON bodies within a limit for each and one for all of them."""
@@ -62,19 +70,55 @@ def require_json(request: Request) -> None:
     Raises:
         UnsupportedEncoding, UnsupportedMedia: it is not.
     """
-    if request.headers.get("content-encoding", "identity") != "identity":
-        raise UnsupportedEncoding("send the body as it is, without Content-Encoding")
-    declared = Message()  # the standard library's reader of such headers
-    # Two of them leave open which one a proxy believed.
-    given = request.headers.getlist("content-type")
-    declared["content-type"] = given[0] if len(given) == 1 else ""
-    if declared.get_content_type() == "application/json":
-        if declared.get_content_charset("utf-8") in ("utf-8", "utf8"):
-            return
-    # `curl -d` says "form" unless told otherwise, and means JSON here. A browser says it too,
-    # for a form on any website, but adds where from: that is refused.
-    elif declared.get_content_type() == "application/x-www-form-urlencoded" and not (
-        "origin" in request.headers or "sec-fetch-site" in request.headers
-    ):
+    declared = _declared_type(request)
+    if declared == "application/json" or (declared == FORM_TYPE and not _from_a_website(request)):
         return
     raise UnsupportedMedia("expected Content-Type: application/json, in UTF-8")
+
+
+def require_lines(request: Request) -> None:
+    """Return if the body is declared as lines of JSON in UTF-8, or as nothing in particular.
+
+    `curl -T` declares nothing.
+
+    Raises:
+        UnsupportedEncoding, UnsupportedMedia: it is declared as something else.
+    """
+    declared = _declared_type(request)
+    if declared in LINE_TYPES:
+        return
+    nothing_in_particular = declared in ("text/plain", FORM_TYPE) or (
+        "content-type" not in request.headers
+    )
+    if nothing_in_particular and not _from_a_website(request):
+        return
+    raise UnsupportedMedia(
+        "expected Content-Type: application/x-ndjson, in UTF-8", accepted="application/x-ndjson"
+    )
+
+
+def _declared_type(request: Request) -> str | None:
+    """Return the media type of a body in UTF-8; `None` if there is not one, or in another charset.
+
+    Raises:
+        UnsupportedEncoding: the body is compressed.
+    """
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise UnsupportedEncoding("send the body as it is, without Content-Encoding")
+    # Two of them leave open which one a proxy believed.
+    given = request.headers.getlist("content-type")
+    if len(given) != 1:
+        return None
+    declared = Message()  # the standard library's reader of such headers
+    declared["content-type"] = given[0]
+    in_utf_8 = declared.get_content_charset("utf-8") in ("utf-8", "utf8")
+    return declared.get_content_type() if in_utf_8 else None
+
+
+def _from_a_website(request: Request) -> bool:
+    """Whether a browser sends the request for a page, which may be anybody's.
+
+    It sends forms, plain text and what has no type to whatever server a page names, without
+    asking that server first, but adds where from.
+    """
+    return "origin" in request.headers or "sec-fetch-site" in request.headers

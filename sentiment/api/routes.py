@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from sentiment.api.answering import settings_of
 from sentiment.api.descriptions import Face, reading
-from sentiment.api.faces import classification, operations
+from sentiment.api.faces import classification, operations, streams
 from sentiment.api.openapi import openapi_document
 from sentiment.errors import NotFound
 
@@ -30,6 +30,7 @@ answers a label and a score for each text, in order: [{{"label": "positive", "sc
 
   POST /                   an array of {{"text": "..."}} or of strings; ?top_k=3 for every label
   POST /analyze_sentiment  one {{"text": "..."}}
+  POST /v1/stream          a line for each text, answered while the next ones come
   GET  /docs               every route, tried in the browser
   GET  /info               model, limits, versions
   GET  /livez /readyz      probes
@@ -100,7 +101,7 @@ HELP_FACE = Face(
     },
 )
 
-FACES = (classification.FACE, operations.FACE, HELP_FACE)
+FACES = (classification.FACE, streams.FACE, operations.FACE, HELP_FACE)
 """In the order in which `/docs` shows them."""
 
 ROUTES = tuple(route for face in FACES for route in face.routes)

@@ -42,6 +42,7 @@ LAYERS = {
     4: ["analyzer"],
     5: [
         "api.json_bodies",
+        "api.lines",
         "api.texts",
         "api.schemas",
         "api.problems",
@@ -53,12 +54,16 @@ LAYERS = {
         "api.answering",
         "api.faces.classification",
         "api.faces.operations",
+        "api.faces.stream_lines",
+        "api.faces.streaming",
+        "api.faces.streams",
         "api.lifecycle",
         "api.security_headers",
         "api.auth",
         "api.middleware",
         "api.request_guard",
         "api.connection",
+        "api.lasting",
         "api.parsing",
         "api.protocol",
         "api.routes",
@@ -169,7 +174,7 @@ DOORS = {
     "rich": {"training.report", "training.progress"},
     "pyarrow": {"training.rows"},
     "typer": {"cli", "options"},
-    "uvicorn": {"launcher", "api.protocol", "api.parsing", "api.connection"},
+    "uvicorn": {"launcher", "api.protocol", "api.parsing", "api.connection", "api.lasting"},
     "httptools": {"api.parsing"},
 }
 """Library -> where alone it may be imported: one door each."""

@@ -99,7 +99,7 @@ class Settings(BaseSettings):
     as long as it likes."""
 
     max_streams: int = Field(64, ge=1)
-    """Most streams open at a time; each holds up to a few MiB. More are refused with 429."""
+    """Most streams open at a time; each may hold up to two MiB. More are refused with 429."""
 
     stream_idle_s: float = Field(60, gt=0, le=3600)
     """How long a stream's client may send nothing while it waits for nothing. Then the stream is

@@ -14,6 +14,7 @@ PARTS = {
     "engine": ("bert-base", "compact"),
     "server": ("bert-base", "compact"),
     "precision": ("compact",),
+    "stream": ("compact",),
     "scaling": ("compact",),
 }
 """Name of a part -> models that it is run for."""

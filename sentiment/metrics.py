@@ -131,6 +131,7 @@ class Metrics:
         )
         self.queue_texts = self._gauge("queue_texts", "Texts that wait for a batch.")
         self.queue_tokens = self._gauge("queue_tokens", "Tokens that wait for a batch.")
+        self.streams = self._gauge("streams", "Streams that are open.")
         self.worker_processes = self._gauge("worker_processes", "Processes that serve.")
         self.event_loop_lag_seconds = self._histogram(
             "event_loop_lag_seconds", "How late the event loop wakes a sleeper.", LATENCY_S

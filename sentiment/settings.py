@@ -95,7 +95,15 @@ class Settings(BaseSettings):
     that is kept alive from the head's first byte, to its end. Then 408."""
 
     body_timeout_s: float = Field(15, gt=0, le=3600)
-    """How long a request's body may take from the end of its head. Then 408."""
+    """How long a request's body may take from the end of its head. Then 408. A stream's may take
+    as long as it likes."""
+
+    max_streams: int = Field(64, ge=1)
+    """Most streams open at a time; each may hold up to two MiB. More are refused with 429."""
+
+    stream_idle_s: float = Field(60, gt=0, le=3600)
+    """How long a stream's client may send nothing while it waits for nothing. Then the stream is
+    ended."""
 
     write_timeout_s: float = Field(30, gt=0, le=3600)
     """How long a client may leave an answer unread before its connection is dropped."""

@@ -3,7 +3,8 @@
 Everything but the engine is what `python -m sentiment serve --port 0` runs. On its standard
 input it takes `hold` and `release`, and on its standard output it says `held`, `released`,
 and `entered` when a batch stands at the closed gate. `hold tokenizer` and `release tokenizer`
-do the same to tokenisation, and to `count` it says how many texts the engine was given.
+do the same to tokenisation, and to `count` it says how many texts the engine was given. The engine
+fails on texts that hold the word `poison`.
 """
 
 import sys
@@ -11,8 +12,9 @@ import threading
 
 from benchmarks.reliability.double import serve_engine
 from sentiment.logs import configure_logging
+from sentiment.models import COMPACT_FOLDER
 from sentiment.settings import Settings
-from sentiment.tokenization import Tokenization
+from sentiment.tokenization import Tokenization, load_tokenizer
 from tests.doubles import GatedEngine
 
 
@@ -68,6 +70,7 @@ def main():
     settings = Settings.from_env()
     configure_logging(settings.log_level)
     engine = RemoteEngine()
+    engine.poison = load_tokenizer(COMPACT_FOLDER).encode("poison").ids[1]
     threading.Thread(target=obey, args=(engine,), daemon=True).start()
     serve_engine(engine, settings, port=int((sys.argv[1:] or ["0"])[0]))
 

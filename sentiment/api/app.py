@@ -18,6 +18,7 @@ from sentiment.analyzer import Analyzer
 from sentiment.api.auth import ApiKeys
 from sentiment.api.bodies import Bodies
 from sentiment.api.faces.operations import PROBES
+from sentiment.api.faces.streaming import Streams
 from sentiment.api.lifecycle import Lifecycle, measure_event_loop_lag
 from sentiment.api.middleware import Observation
 from sentiment.api.responses import ProblemResponse
@@ -46,6 +47,7 @@ class State(TypedDict):
     metrics: Metrics
     lifecycle: Lifecycle
     bodies: Bodies
+    streams: Streams
 
 
 def create_app(
@@ -79,6 +81,7 @@ def create_app(
                     "metrics": metrics,
                     "lifecycle": lifecycle,
                     "bodies": Bodies(max_body_bytes=settings.max_body_bytes),
+                    "streams": Streams(max_streams=settings.max_streams, metrics=metrics),
                 }
             finally:
                 metrics.worker_processes.set(0)

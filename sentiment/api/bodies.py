@@ -19,6 +19,12 @@ many clients who send slowly cannot fill the memory."""
 JSON = "application/json"
 BINARY = "application/octet-stream"
 FORM = "application/x-www-form-urlencoded"
+"""`curl -d` says so unless told otherwise, and means JSON here."""
+
+LINES = frozenset(
+    {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/json-lines"}
+)
+"""The names under which JSON, a document on each line, goes about. None is registered."""
 
 
 class Bodies:
@@ -72,24 +78,60 @@ def require_json(request: Request, *, then_binary: bool = False) -> None:
     Raises:
         UnsupportedEncoding, UnsupportedMedia: it is not.
     """
-    if request.headers.get("content-encoding", "identity") != "identity":
-        raise UnsupportedEncoding("send the body as it is, without Content-Encoding")
-    declared = Message()  # the standard library's reader of such headers
-    # Two of them leave open which one a proxy believed.
-    given = request.headers.getlist("content-type")
-    declared["content-type"] = given[0] if len(given) == 1 else ""
-    media_type = declared.get_content_type() if given else None
-    if media_type == JSON:
-        taken = declared.get_content_charset("utf-8") in ("utf-8", "utf8")
-    elif media_type == FORM or (media_type is None and then_binary):
-        # `curl -d` says "form" unless told otherwise, and means JSON here; Triton's clients say
-        # nothing. A browser can be made to do either by any website, but adds where from.
-        taken = not ("origin" in request.headers or "sec-fetch-site" in request.headers)
-    else:
-        taken = then_binary and media_type == BINARY
-    if taken:
+    declared = _declared_type(request)
+    if declared == JSON or (then_binary and declared == BINARY):
+        return
+    # Triton's clients declare nothing.
+    undeclared = declared == FORM or (then_binary and "content-type" not in request.headers)
+    if undeclared and not _from_a_website(request):
         return
     accepted = (JSON, BINARY) if then_binary else (JSON,)
     raise UnsupportedMedia(
         f"expected Content-Type: {' or '.join(accepted)}, in UTF-8", accepted=accepted
     )
+
+
+def require_lines(request: Request) -> None:
+    """Return if the body is declared as lines of JSON in UTF-8, or as nothing in particular.
+
+    `curl -T` declares nothing.
+
+    Raises:
+        UnsupportedEncoding, UnsupportedMedia: it is declared as something else.
+    """
+    declared = _declared_type(request)
+    if declared in LINES:
+        return
+    undeclared = declared in ("text/plain", FORM) or "content-type" not in request.headers
+    if undeclared and not _from_a_website(request):
+        return
+    raise UnsupportedMedia(
+        "expected Content-Type: application/x-ndjson, in UTF-8", accepted=("application/x-ndjson",)
+    )
+
+
+def _declared_type(request: Request) -> str | None:
+    """Return the media type of a body in UTF-8; `None` if there is not one, or in another charset.
+
+    Raises:
+        UnsupportedEncoding: the body is compressed.
+    """
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise UnsupportedEncoding("send the body as it is, without Content-Encoding")
+    # Two of them leave open which one a proxy believed.
+    given = request.headers.getlist("content-type")
+    if len(given) != 1:
+        return None
+    declared = Message()  # the standard library's reader of such headers
+    declared["content-type"] = given[0]
+    in_utf_8 = declared.get_content_charset("utf-8") in ("utf-8", "utf8")
+    return declared.get_content_type() if in_utf_8 else None
+
+
+def _from_a_website(request: Request) -> bool:
+    """Whether a browser sends the request for a page, which may be anybody's.
+
+    It sends forms, plain text and what has no type to whatever server a page names, without
+    asking that server first, but adds where from.
+    """
+    return "origin" in request.headers or "sec-fetch-site" in request.headers

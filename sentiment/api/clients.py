@@ -1,12 +1,28 @@
 """What a client asks for in headers, and whether it is still there."""
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from starlette.requests import Request
 
 from sentiment.errors import BadHeader, ClientClosed
+
+LASTING_BODY = "sentiment.lasting_body"
+"""An ASGI extension of `api.protocol`: a function to be called as `let_body_last` does."""
+
+
+def let_body_last(request: Request, hung_up: Callable[[], object]) -> None:
+    """Let the body of `request` take as long as it likes, if the server is ours.
+
+    Args:
+        hung_up: called once if the client hangs up before its answer ends. Otherwise only
+            `receive` tells, which is not asked while there is enough to do.
+    """
+    extensions = request.scope.get("extensions") or {}
+    if begin := extensions.get(LASTING_BODY):
+        begin(hung_up)
 
 
 def timeout_s(request: Request) -> float | None:

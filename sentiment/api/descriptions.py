@@ -111,10 +111,12 @@ def classifying(
     examples: Mapping[str, Any],
     answer: dict[str, Any],
     answered: str = "One answer for each text, in order",
+    media_type: str = "application/json",
+    headers: Sequence[str] = tuple(ANSWER_HEADERS),
     failures: Sequence[type[RequestError]] = CLASSIFYING,
     parameters: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Return the operation object of a route that takes JSON and classifies texts.
+    """Return the operation object of a route that takes texts and classifies them.
 
     Args:
         tag: of its face.
@@ -123,6 +125,8 @@ def classifying(
         examples: summary -> body; a test posts each of them.
         answer: JSON Schema of the answer.
         answered: what the answer is.
+        media_type: of the body and of the answer.
+        headers: of the answer, among `ANSWER_HEADERS`.
         failures: every refusal of its own.
         parameters: parameter objects beside the headers that all of them take.
     """
@@ -146,7 +150,7 @@ def classifying(
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {
+                media_type: {
                     "schema": request,
                     "examples": {
                         str(number): {"summary": text, "value": value}
@@ -159,10 +163,10 @@ def classifying(
             "200": {
                 "description": answered,
                 "headers": {
-                    name: {"description": text, "schema": {"type": "string"}}
-                    for name, text in ANSWER_HEADERS.items()
+                    name: {"description": ANSWER_HEADERS[name], "schema": {"type": "string"}}
+                    for name in headers
                 },
-                "content": {"application/json": {"schema": answer}},
+                "content": {media_type: {"schema": answer}},
             },
             **problems(failures),
         },

@@ -6,11 +6,16 @@ counted and logged like any other, without a byte of the client's.
 
 A refusal before the end of a head is answered by the protocol. One inside a body is raised
 in the handler that reads that body, so that the application answers, in its own order.
+
+A route may let its body last (`clients.let_body_last`): then there is no deadline, its client may
+read slowly, and the handler is told of a hang-up even while it reads nothing.
 """
 
 import logging
 from asyncio import AbstractEventLoop, BaseTransport, TimerHandle, Transport
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal, cast
 from uuid import uuid4
 
@@ -19,7 +24,9 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from sentiment.api.clients import LASTING_BODY
 from sentiment.api.connection import HoldableFlow, LastingTransport
+from sentiment.api.lasting import LastingBody, unread_bytes, without_chunks
 from sentiment.api.lifecycle import Lifecycle
 from sentiment.api.middleware import OTHER_ROUTE, report_request
 from sentiment.api.parsing import StrictProtocol
@@ -71,6 +78,8 @@ class HardenedProtocol(StrictProtocol):
         self._deadline_of: tuple[str, int] | None = None
         self._began_at = self.loop.time()
         self._unread_since: TimerHandle | None = None
+        self._unread_bytes = 0
+        self._lasting: LastingBody | None = None
 
     # The connection
 
@@ -94,6 +103,9 @@ class HardenedProtocol(StrictProtocol):
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
             self._running.message_event.set()
+        if self._lasting is not None:
+            self._lasting.end()
+            self._lasting.tell_hung_up()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         cast(LastingTransport, self.transport).lost()
@@ -101,9 +113,13 @@ class HardenedProtocol(StrictProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         if self._unread_since is None:
-            self._unread_since = self.loop.call_later(
-                self.edge.settings.write_timeout_s, self._drop_slow_reader
-            )
+            self._watch_reader()
+
+    def _watch_reader(self) -> None:
+        self._unread_bytes = unread_bytes(self.transport)
+        self._unread_since = self.loop.call_later(
+            self.edge.settings.write_timeout_s, self._drop_slow_reader
+        )
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -112,6 +128,9 @@ class HardenedProtocol(StrictProtocol):
             self._unread_since = None
 
     def _drop_slow_reader(self) -> None:
+        if self._lasting is not None and unread_bytes(self.transport) < self._unread_bytes:
+            self._watch_reader()  # what is read slowly is written slowly, and holds little
+            return
         log.info("dropped a client that does not read its answer")
         self.transport.abort()
 
@@ -120,6 +139,8 @@ class HardenedProtocol(StrictProtocol):
         self._cut_short = True
         if self._busy:
             self.cycle.keep_alive = False
+            if self._in_body and self._lasts(self.cycle):
+                self._refuse(Draining("the server is ending and reads no further"))
         elif self._in_body or (self._heads and not self._head_begun):
             self.transport.close()
         self._watch(anew=True)
@@ -135,6 +156,8 @@ class HardenedProtocol(StrictProtocol):
         self._running = cycle
         if self.edge.lifecycle.draining:
             cycle.keep_alive = False
+        scope = cast(Scope, cycle.scope)
+        scope["extensions"] = {LASTING_BODY: partial(self._let_last, cycle)}
         super()._start_asgi_task(cycle, self._failing(cycle, app))
 
     def _failing(self, cycle: RequestResponseCycle, app: ASGIApp) -> Any:
@@ -142,21 +165,42 @@ class HardenedProtocol(StrictProtocol):
 
         async def run(scope: Scope, receive: Receive, send: Send) -> None:
             async def receive_or_fail() -> Message:
+                lasting = self._lasts(cycle)
                 message: Message = {"type": "http.disconnect"}
-                if self._failed is not cycle:
+                # Of a body that lasts, what has come counts even if no more of it can come.
+                if self._failed is not cycle or (lasting and cycle.body):
                     message = await receive()
-                if self._failed is cycle:
+                if self._failed is cycle and not (lasting and message.get("body")):
                     failure, self._failure = self._failure, None
-                    if failure is not None and not cycle.response_started:
+                    if failure is not None and (lasting or not cycle.response_started):
                         raise failure
                     return {"type": "http.disconnect"}
                 return message
 
+            if cycle.scope["http_version"] == "1.0":
+                send = without_chunks(cycle, send)
             await app(scope, receive_or_fail, send)
 
         return run
 
+    def _let_last(self, cycle: RequestResponseCycle, tell_hung_up: Callable[[], object]) -> None:
+        if cycle.disconnected:
+            tell_hung_up()
+            return
+        self._lasting = LastingBody(
+            cycle, self.transport, self.flow, loop=self.loop, tell_hung_up=tell_hung_up
+        )
+        self._watch()
+
+    def _lasts(self, cycle: RequestResponseCycle) -> bool:
+        return self._lasting is not None and self._lasting.cycle is cycle
+
     def on_response_complete(self) -> None:
+        if self._lasting is not None:
+            self._lasting.end()
+            self._lasting = None
+            if self._in_body:  # answered before it ended: what still comes is no request
+                self.transport.close()
         super().on_response_complete()
         if self.transport.is_closing():
             return
@@ -232,7 +276,8 @@ class HardenedProtocol(StrictProtocol):
             return None
         if self._in_body:
             # Of a request that waits in the pipeline we do not read the body: no blame.
-            return "body" if self._running is self.cycle else None
+            blamed = self._running is self.cycle and not self._lasts(self.cycle)
+            return "body" if blamed else None
         if self._busy:
             return None
         return "head" if self._head_begun or not self._heads else None

@@ -19,6 +19,7 @@ from sentiment.api.faces import (
     open_inference,
     operations,
     playground,
+    streams,
 )
 from sentiment.api.openapi import openapi_document
 from sentiment.errors import NotFound
@@ -38,6 +39,7 @@ answers a label and a score for each text, in order: [{{"label": "positive", "sc
   POST /                   an array of {{"text": "..."}} or of strings; ?top_k=3 for every label
   POST /analyze_sentiment  one {{"text": "..."}}
   POST /v1/documents       an array of {{"id": ..., "text": "..."}}, sentence by sentence
+  POST /v1/stream          a line for each text, answered while the next ones come
   POST /predict            {{"inputs": "..."}}, as Hugging Face's and TEI's clients send it
   GET  /v2                 for clients of the Open Inference Protocol (KServe, Triton)
   GET  /                   this help; in a browser a page to try it
@@ -121,6 +123,7 @@ HELP_FACE = Face(
 FACES = (
     classification.FACE,
     documents.FACE,
+    streams.FACE,
     huggingface.FACE,
     open_inference.FACE,
     operations.FACE,

@@ -57,7 +57,7 @@ def test_the_tree_of_errors_shows_every_status_and_code(repository):
 
 def test_every_route_is_documented(repository):
     page = (repository / "docs/api.md").read_text()
-    documented = set(re.findall(r"`((?:GET|POST) /[^`]*)`", page))
+    documented = set(re.findall(r"`((?:GET|POST|PUT) /[^`]*)`", page))
     assert documented == {name for name in route_names() if not name.startswith("HEAD")}
 
 

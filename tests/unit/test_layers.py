@@ -44,6 +44,7 @@ LAYERS = {
     4: ["analyzer"],
     5: [
         "api.json_bodies",
+        "api.lines",
         "api.texts",
         "api.schemas",
         "api.problems",
@@ -62,12 +63,16 @@ LAYERS = {
         "api.faces.documents",
         "api.faces.operations",
         "api.faces.playground",
+        "api.faces.stream_lines",
+        "api.faces.streaming",
+        "api.faces.streams",
         "api.lifecycle",
         "api.security_headers",
         "api.auth",
         "api.middleware",
         "api.request_guard",
         "api.connection",
+        "api.lasting",
         "api.parsing",
         "api.protocol",
         "api.routes",
@@ -180,7 +185,7 @@ DOORS = {
     "rich": {"training.report", "training.progress"},
     "pyarrow": {"training.rows"},
     "typer": {"cli", "options"},
-    "uvicorn": {"launcher", "api.protocol", "api.parsing", "api.connection"},
+    "uvicorn": {"launcher", "api.protocol", "api.parsing", "api.connection", "api.lasting"},
     "httptools": {"api.parsing"},
 }
 """Library -> where alone it may be imported: one door each."""

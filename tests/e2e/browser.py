@@ -56,9 +56,9 @@ DROP = """
 ([name, content]) => {
   const dataTransfer = new DataTransfer();
   dataTransfer.items.add(new File([content], name));
-  for (const kind of ["dragover", "drop"]) {
-    document.body.dispatchEvent(new DragEvent(kind, { dataTransfer, bubbles: true }));
-  }
+  const options = { dataTransfer, bubbles: true, cancelable: true };
+  return ["dragover", "drop"].map(
+    (kind) => document.body.dispatchEvent(new DragEvent(kind, options)));
 }
 """
 
@@ -147,7 +147,8 @@ class Playground:
         self.field.evaluate(PASTE, text)
 
     def drop(self, name: str, content: str) -> None:
-        self.page.evaluate(DROP, [name, content])
+        leaves_the_page = self.page.evaluate(DROP, [name, content])
+        assert leaves_the_page == [False, False]
 
     def choose(self, name: str, content: bytes) -> None:
         file = {"name": name, "mimeType": "", "buffer": content}

@@ -356,13 +356,15 @@ def test_a_text_on_which_the_model_fails_costs_no_other(browser):
         expect(playground.status).to_contain_text("4 texts scored, 1 not")
 
 
-def test_a_server_that_is_gone_is_said_to_be_gone(browser):
+def test_a_server_that_is_gone_is_asked_five_times_and_said_to_be_gone(browser):
     with running_server() as server, visit(browser, server.url) as playground:
         playground.score_lines(HEADLINES[0])
         server.stop()
+        said = playground.everything_said()
         playground.field.fill("one more")
         playground.button.click()
         expect(playground.page.get_by_role("alert")).to_contain_text("cannot be reached")
+        assert sum("Going on in" in text for text in said()) == 4  # it may only be starting again
         expect(playground.button).to_have_text("Score the other 1")
         playground.faults.clear()  # Chromium's own words for a refused connection
 

@@ -207,7 +207,11 @@ function say(text) {
 const ALL = "";
 
 function drawFilters(labels) {
-  const choices = [[ALL, "All"], ...labels.map((label) => [label, capitalised(label)]), [REFUSED, "Not scored"]];
+  const choices = [
+    [ALL, "All"],
+    ...labels.map((label) => [label, capitalised(label)]),
+    [REFUSED, "Not scored"],
+  ];
   const buttons = choices.map(([value, title]) => {
     const mark = element("span", { class: "mark", "aria-hidden": "true" });
     const button = element(

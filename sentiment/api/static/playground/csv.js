@@ -5,8 +5,11 @@ const DELIMITERS = [",", ";", "\t", "|"];
 const SAMPLE_RECORDS = 50;
 
 /** What is likely to be a column of texts, by its name. */
-const TEXT_NAME =
-  /^(.*[ _-])?(texts?|headlines?|titles?|sentences?|news|comments?|content|body|messages?|tweets?|posts?|summary|description)$/i;
+const TEXT_NAME = new RegExp(
+  "^(.*[ _-])?(texts?|headlines?|titles?|sentences?|news|comments?|content|body|messages?" +
+    "|tweets?|posts?|summary|description)$",
+  "i",
+);
 
 /** What a spreadsheet takes for a formula, if a cell begins so; full-width forms too. */
 const FORMULA = /^[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]/;

@@ -114,10 +114,9 @@ export class Results {
   csv(rows) {
     const lines = [csvLine(["row", "text", "label", "score", ...this.labels, "problem"])];
     for (const row of rows) {
-      const figures = row.probabilities ?? this.labels.map(() => "");
-      lines.push(
-        csvLine([row.number, guarded(row.text), row.label ?? "", row.score ?? "", ...figures, row.problem ?? ""]),
-      );
+      const scores = row.probabilities ?? this.labels.map(() => "");
+      const cells = [row.number, guarded(row.text), row.label, row.score, ...scores, row.problem];
+      lines.push(csvLine(cells.map((cell) => cell ?? "")));
     }
     return `\ufeff${lines.join("")}`;
   }

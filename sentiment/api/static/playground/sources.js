@@ -79,7 +79,8 @@ export class Table {
     let width = 0;
     for (const record of this.records) width = Math.max(width, record.length);
     const header = this.hasHeader ? this.records[0] : [];
-    return Array.from({ length: width }, (_, index) => header[index]?.trim() || columnLetter(index));
+    const name = (_, index) => header[index]?.trim() || columnLetter(index);
+    return Array.from({ length: width }, name);
   }
 
   /** A row for each record that has a text; `number` is the row in a spreadsheet, from 1. */

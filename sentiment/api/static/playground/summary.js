@@ -4,6 +4,8 @@ import { bar, tag } from "./table.js";
 import { byId, element } from "./dom.js";
 import { balance, count, duration, percent, plural } from "./numbers.js";
 
+const NOTHING_YET = "\u2013";
+
 /** What the answers of one run said of the model and of time. */
 export class Measurements {
   constructor() {
@@ -32,10 +34,10 @@ export class Measurements {
 export function drawSummary(results) {
   const { net, scored } = results;
   const figure = byId("net");
-  figure.textContent = scored ? balance(net) : "\u2013";
+  figure.textContent = scored ? balance(net) : NOTHING_YET;
   figure.dataset.tone = net > 0 ? "positive" : net < 0 ? "negative" : "neutral";
   byId("net-block").hidden = !results.haveBalance;
-  byId("mean-net").textContent = scored ? balance(results.meanNet) : "\u2013";
+  byId("mean-net").textContent = scored ? balance(results.meanNet) : NOTHING_YET;
   const shares = results.labels.map((label) => results.counts.get(label) / (scored || 1));
   byId("shares").replaceChildren(bar(results.labels, shares));
   byId("counts").replaceChildren(
@@ -52,15 +54,16 @@ export function drawSummary(results) {
 }
 
 export function drawMeasurements(measured, { maxTokens }) {
-  const { requests } = measured;
-  byId("speed").textContent = requests.length
-    ? count((measured.texts * 1000) / measured.elapsedMs)
-    : "\u2013";
-  byId("round-trip").textContent = requests.length ? duration(measured.median("roundTripMs")) : "\u2013";
-  byId("in-model").textContent = requests.length ? duration(measured.median("infer")) : "\u2013";
-  byId("in-queue").textContent = requests.length ? duration(measured.median("queue")) : "\u2013";
-  byId("answered-by").textContent = measured.model ?? "\u2013";
+  const draw = (id, figure) => {
+    byId(id).textContent = measured.requests.length ? figure() : NOTHING_YET;
+  };
+  draw("speed", () => count((measured.texts * 1000) / measured.elapsedMs));
+  draw("round-trip", () => duration(measured.median("roundTripMs")));
+  draw("in-model", () => duration(measured.median("infer")));
+  draw("in-queue", () => duration(measured.median("queue")));
+  draw("answered-by", () => measured.model);
   byId("truncated").hidden = !measured.truncated;
-  byId("truncated").textContent =
-    `Of ${plural(measured.truncated, "long text")} the model read the first ${count(maxTokens)} tokens only.`;
+  const which = plural(measured.truncated, "long text");
+  const read = `the first ${count(maxTokens)} tokens`;
+  byId("truncated").textContent = `Of ${which} the model read ${read} only.`;
 }

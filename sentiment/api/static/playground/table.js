@@ -54,7 +54,8 @@ export class ResultsTable {
     const top = this.body.getBoundingClientRect().top;
     const total = this.#rows.length;
     const first = Math.max(0, Math.min(total, Math.floor(-top / height) - SPARE_ROWS));
-    const last = Math.max(first, Math.min(total, Math.ceil((innerHeight - top) / height) + SPARE_ROWS));
+    const below = Math.ceil((innerHeight - top) / height) + SPARE_ROWS;
+    const last = Math.max(first, Math.min(total, below));
     const made = new Map();
     for (let index = first; index < last; index += 1) {
       made.set(this.#rows[index], this.#row(this.#rows[index], index));
@@ -71,7 +72,8 @@ export class ResultsTable {
       row.querySelector("button").tabIndex = first + offset === tabStop ? 0 : -1;
     });
     const present = this.body.children;
-    if (rows.length === present.length && rows.every((row, index) => row === present[index])) return;
+    const same = rows.length === present.length;
+    if (same && rows.every((row, index) => row === present[index])) return;
     // A button that is put back has lost the focus; one made anew for the same row deserves it.
     const focused = this.body.contains(document.activeElement)
       ? document.activeElement.closest("tr").dataset.number

@@ -13,6 +13,7 @@ from sentiment import Settings
 from sentiment.api.app import create_app
 from sentiment.api.routes import described
 
+schemathesis.serializer.alias("application/x-ndjson", "text/plain")
 schema = schemathesis.openapi.from_dict(described())
 
 

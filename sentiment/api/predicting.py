@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sentiment.api.answering import answer_headers, classify, settings_of
+from sentiment.api.identifiers import WholeNumber
 from sentiment.api.responses import JSONBytes
 from sentiment.api.texts import VISIBLE_TEXT, check_count, checked_texts, validated
 from sentiment.errors import InvalidInput, ItemError
@@ -54,7 +55,7 @@ class PredictParameters(BaseModel):
     model_config = ConfigDict(strict=True)
 
     top_k: Annotated[
-        int | None,
+        WholeNumber | None,
         Field(ge=1, description="How many labels, best first; more than the model has gives all."),
     ] = None
     function_to_apply: Annotated[

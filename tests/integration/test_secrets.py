@@ -112,7 +112,7 @@ def test_a_defect_of_ours_tells_the_client_nothing_and_the_log_no_text(lines, mo
     def broken(texts, *_):
         raise KeyError(f"{CANARY}: {texts!r}")
 
-    monkeypatch.setattr("sentiment.api.routes.parse_texts", broken)
+    monkeypatch.setattr("sentiment.api.faces.classification.parse_texts", broken)
     with TestClient(create_app(Settings(model="compact", threads=2))) as client:
         response = client.post("/", json=[CANARY], headers=JSON)
         document = problem(response, 500, "internal")

@@ -17,11 +17,13 @@ ARTICLE = [
 
 
 def predictions(rows, labels=FINBERT):
+    probabilities = np.array(rows, dtype=np.float32).reshape(-1, len(labels))
     return Predictions(
         labels,
-        np.array(rows, dtype=np.float32).reshape(-1, len(labels)),
-        np.zeros(len(rows), dtype=bool),
-        Timing(0, 0, 0),
+        np.log(probabilities),  # a softmax of which gives them back
+        temperature=1,
+        truncated=np.zeros(len(rows), dtype=bool),
+        timing=Timing(0, 0, 0),
     )
 
 

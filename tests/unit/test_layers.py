@@ -44,6 +44,7 @@ LAYERS = {
     4: ["analyzer"],
     5: [
         "api.json_bodies",
+        "api.identifiers",
         "api.lines",
         "api.texts",
         "api.schemas",
@@ -176,7 +177,7 @@ DOORS = {
     "sentencex": {"sentences"},
     "tokenizers": {"tokenization", "training.features", "training.bases"},
     "pydantic": {"settings", "api"},
-    "pydantic_core": {"api.texts", "api.faces.documents"},
+    "pydantic_core": {"api.texts", "api.identifiers", "api.faces.stream_lines"},
     "pydantic_settings": {"settings"},
     "prometheus_client": {"metrics"},
     "sklearn": {"training.trainer"},

@@ -10,14 +10,14 @@ from itertools import chain, islice
 from typing import Annotated, Any
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from sentiment.api.answering import answer_headers, classify, read_json, settings_of
 from sentiment.api.descriptions import Face, array, classifying, ref
+from sentiment.api.identifiers import Identifier
 from sentiment.api.json_bodies import parse_json
 from sentiment.api.responses import JSONBytes
 from sentiment.api.texts import VISIBLE_TEXT, check_count, validated
@@ -28,9 +28,6 @@ from sentiment.sentences import Span, sentence_spans
 from sentiment.settings import Settings
 
 TAG = "documents"
-
-MAX_ID = 2**53 - 1
-"""The largest whole number that JSON carries everywhere alike (RFC 8259, section 6)."""
 
 OFF_LOOP_CHARS = 2000
 """More than so much is split in a thread. To go there and back takes 0.05 ms, to split so much
@@ -43,30 +40,14 @@ Score = Annotated[float, Field(ge=0, le=1, examples=[0.948])]
 Scores = dict[str, Score]
 
 
-def _checked_id(given: Any) -> Any:
-    """Return an id as it is echoed, or say in one error what pydantic says in one for each type."""
-    if given is None or isinstance(given, str):
-        return given
-    # To JSON Schema 1.0 is a whole number too; to Python `True` is one.
-    whole = isinstance(given, int | float) and not isinstance(given, bool) and given == int(given)
-    if whole and abs(given) <= MAX_ID:
-        return int(given)
-    raise PydanticCustomError("id", "expected a string or a whole number below 2^53")
-
-
-Identifier = Annotated[
-    str | Annotated[int, Field(ge=-MAX_ID, le=MAX_ID)] | None,
-    BeforeValidator(_checked_id),
-    Field(description="Comes back with the answer.", examples=["reuters-4711"]),
-]
-
-
 class Document(BaseModel):
     """One document to classify. Other members are ignored."""
 
     model_config = ConfigDict(strict=True)
 
-    id: Identifier = None
+    id: Annotated[
+        Identifier, Field(description="Comes back with the answer.", examples=["reuters-4711"])
+    ] = None
     text: Annotated[
         str,
         Field(

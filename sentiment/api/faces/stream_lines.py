@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, Field, TypeAdapter, WithJsonSchema
+from pydantic import BaseModel, Field, TypeAdapter
+from pydantic_core import PydanticCustomError
 
+from sentiment.api.identifiers import Identifier, identifier
 from sentiment.api.json_bodies import parse_json
 from sentiment.api.lines import Line
 from sentiment.api.schemas import LabelScore, TextItem
@@ -15,25 +17,17 @@ from sentiment.errors import InvalidInput, ItemError, RequestError, TextTooLong
 from sentiment.predictions import Predictions
 from sentiment.settings import Settings
 
-MAX_ID_CHARS = 256
-
 BYTES_A_CHARACTER = 12
 """Of a character in JSON at most: two escapes, such as `\\ud83d\\ude00`."""
 
 OTHER_BYTES = 4096
 """What a line may hold beside its text."""
 
-Id = Annotated[
-    Any,
-    WithJsonSchema({"anyOf": [{"type": "string", "maxLength": MAX_ID_CHARS}, {"type": "integer"}]}),
-]
-"""Checked by `_checked_id`, which can say in one sentence what an id is."""
-
 
 class StreamedText(TextItem):
     """A line of a stream; a plain JSON string is one too. Other members are ignored."""
 
-    id: Annotated[Id, Field(description="Comes back with the answer.")] = None
+    id: Annotated[Identifier, Field(description="Comes back with the answer.")] = None
 
 
 class LineError(BaseModel):
@@ -48,7 +42,7 @@ class StreamedAnswer(BaseModel):
     """The answer to one line: its label, or with `top_k` its labels, or an error."""
 
     index: Annotated[int, Field(ge=0, description="Of the line; blank ones do not count.")]
-    id: Annotated[Id, Field(description="The line's own, if it has one.")] = None
+    id: Annotated[Identifier, Field(description="The line's own, if it has one.")] = None
     label: Annotated[str | None, Field(examples=["positive"])] = None
     score: Annotated[float | None, Field(ge=0, le=1, examples=[0.948])] = None
     labels: Annotated[list[LabelScore] | None, Field(description="Best first.")] = None
@@ -122,14 +116,12 @@ def _checked_id(document: Any) -> str | int | None:
         InvalidInput: it is none.
     """
     given = document.get("id") if isinstance(document, dict) else None
-    if given is None or type(given) is int or (isinstance(given, str) and _short(given)):
-        return given
-    detail = f"expected a string of up to {MAX_ID_CHARS} characters, or an integer"
-    raise InvalidInput("a wrong id", [ItemError("type", detail, pointer="/id")])
-
-
-def _short(identity: str) -> bool:
-    return len(identity) <= MAX_ID_CHARS
+    try:
+        return identifier(given)
+    except PydanticCustomError as error:
+        raise InvalidInput(
+            "a wrong id", [ItemError("type", error.message(), pointer="/id")]
+        ) from None
 
 
 def line_error(refusal: RequestError) -> LineError:

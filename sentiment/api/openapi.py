@@ -35,7 +35,12 @@ def openapi_document(
     for face in faces:
         for path, operations in face.paths.items():
             if probes or path not in PROBE_PATHS:
-                paths.setdefault(path, {}).update(operations)
+                paths.setdefault(path, {}).update(
+                    {
+                        method: {"operationId": _operation_id(face, path, method), **operation}
+                        for method, operation in operations.items()
+                    }
+                )
     _, definitions = models_json_schema(
         [(Problem, "serialization"), *(model for face in faces for model in face.models)],
         ref_template="#/components/schemas/{model}",
@@ -54,6 +59,17 @@ def openapi_document(
     if api_keys:
         _ask_for_keys(document)
     return document
+
+
+def _operation_id(face: Face, path: str, method: str) -> str:
+    """Return the name under which generated clients know an operation: its handler's."""
+    (name,) = {
+        route.endpoint.__name__
+        for route in face.routes
+        if route.path == path and method.upper() in (route.methods or ())
+    }
+    name += "_of_version" if "{version}" in path else ""
+    return name + ("_by_put" if method == "put" else "")
 
 
 def _ask_for_keys(document: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import numpy.typing as npt
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -117,8 +117,9 @@ class PredictRequest(BaseModel):
         bool | None, Field(description="`false` refuses texts longer than the model reads.")
     ] = None
     truncation_direction: Annotated[
-        Literal["Left", "Right", "left", "right"],
-        Field(description="Which end of a longer text is left out."),
+        Literal["Left", "Right"],
+        BeforeValidator(lambda given: {"left": "Left", "right": "Right"}.get(given, given)),
+        Field(description="Which end of a longer text is left out; in lower case too."),
     ] = "Right"
 
     @property

@@ -50,7 +50,7 @@ answers a label and a score for each text, in order: [{{"label": "positive", "sc
 """
 
 
-async def root(request: Request) -> Response:
+async def help_page(request: Request) -> Response:
     """`GET /`: the page for a browser; for others what this is and how to call it."""
     if playground.prefers_page(request.headers.get("accept", "")):
         answer = playground.page()
@@ -106,7 +106,7 @@ HELP_FACE = Face(
     tag=TAG,
     description="How to call the server",
     routes=(
-        Route("/", root),
+        Route("/", help_page),
         Route("/openapi.json", openapi),
         Route("/docs", docs),
         Route("/docs/{file}", docs_file),

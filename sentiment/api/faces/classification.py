@@ -23,7 +23,7 @@ from sentiment.api.texts import VISIBLE_TEXT
 TAG = "classification"
 
 
-async def root(request: Request) -> Response:
+async def classify_texts(request: Request) -> Response:
     """`POST /`: an array of texts, an answer for each; or what `POST /predict` takes.
 
     Hugging Face's client posts to the very address that it is given, which for a server is this.
@@ -54,7 +54,7 @@ FACE = Face(
     tag=TAG,
     description="What the server is for",
     routes=(
-        Route("/", root, methods=["POST"]),
+        Route("/", classify_texts, methods=["POST"]),
         Route("/analyze_sentiment", analyze_sentiment, methods=["POST"]),
     ),
     paths={

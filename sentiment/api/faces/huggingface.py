@@ -6,14 +6,15 @@ from starlette.routing import Route
 
 from sentiment.api.answering import read_document
 from sentiment.api.descriptions import Face, array, classifying, ref
-from sentiment.api.predicting import LabelOutput, PredictRequest, predict
+from sentiment.api.predicting import LabelOutput, PredictRequest
+from sentiment.api.predicting import predict as answer
 
 TAG = "Hugging Face and TEI"
 
 
-async def predict_route(request: Request) -> Response:
+async def predict(request: Request) -> Response:
     """`POST /predict`: `{"inputs": ...}`, every label of each text."""
-    return await predict(request, await read_document(request, members=("inputs",)))
+    return await answer(request, await read_document(request, members=("inputs",)))
 
 
 _LABELS = array(ref("LabelOutput"))
@@ -21,7 +22,7 @@ _LABELS = array(ref("LabelOutput"))
 FACE = Face(
     tag=TAG,
     description="For clients of Hugging Face's Inference API and of Text Embeddings Inference",
-    routes=(Route("/predict", predict_route, methods=["POST"]),),
+    routes=(Route("/predict", predict, methods=["POST"]),),
     paths={
         "/predict": {
             "post": classifying(

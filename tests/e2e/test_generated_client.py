@@ -101,4 +101,4 @@ def test_a_refusal_is_a_problem_with_its_items(generated):
     refusal = generated.call("classify_texts", body=texts)
     assert refusal.status_code == 422
     (item,) = refusal.parsed.errors
-    assert (refusal.parsed.code, item.pointer) == ("text-empty", "/1")
+    assert (refusal.parsed.code, item.pointer) == ("text-empty", "/1/text")

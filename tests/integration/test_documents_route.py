@@ -9,7 +9,8 @@ from starlette.testclient import TestClient
 from sentiment import Settings
 from sentiment.api.app import create_app
 from sentiment.api.faces import documents as face
-from sentiment.api.faces.documents import COUNTED, MAX_ID, OFF_LOOP_CHARS, split
+from sentiment.api.faces.documents import COUNTED, OFF_LOOP_CHARS, split
+from sentiment.api.identifiers import MAX_WHOLE
 from sentiment.models import COMPACT_FOLDER
 from tests.application import metric
 from tests.contract import NEGATIVE, POSITIVE, problem
@@ -105,7 +106,7 @@ def test_documents_keep_their_order_and_their_sentences(client):
     assert [answer["label"] for answer in got] == ["positive", "negative", "neutral"] * 5
 
 
-@pytest.mark.parametrize("given", ["reuters-4711", "", "Ü 📈", 0, -1, MAX_ID, -MAX_ID, None])
+@pytest.mark.parametrize("given", ["reuters-4711", "", "Ü 📈", 0, -1, MAX_WHOLE, -MAX_WHOLE, None])
 def test_an_id_comes_back_as_it_was_sent(client, given):
     assert answers(client, {"id": given, "text": POSITIVE})[0]["id"] == given
 
@@ -205,7 +206,7 @@ def test_a_text_is_split_alike_in_a_thread_and_where_it_is(client):
         ([{"id": 1.5, "text": "a"}], "validation", [("value", "/0/id")]),
         ([{"id": True, "text": "a"}], "validation", [("value", "/0/id")]),
         ([{"id": [], "text": "a"}], "validation", [("value", "/0/id")]),
-        ([{"id": MAX_ID + 1, "text": "a"}], "validation", [("value", "/0/id")]),
+        ([{"id": MAX_WHOLE + 1, "text": "a"}], "validation", [("value", "/0/id")]),
         ([{"text": "a"}, {"text": ""}], "text-empty", [("text-empty", "/1/text")]),
         ([{"text": " \n\n\t"}], "text-empty", [("text-empty", "/0/text")]),
         (

@@ -17,35 +17,38 @@ MAX_CONTAINERS = 2**17
 holds the event loop for two thirds of a second."""
 
 
-def parse_json(body: bytes, *, members: Collection[str]) -> Any:
+def parse_json(
+    body: bytes, *, members: Collection[str], max_containers: int = MAX_CONTAINERS
+) -> Any:
     """Return what a body of JSON says.
 
     Args:
         members: names under which a string is a text of ours. A pointer to a fault shows no other
             name: it may be the client's own words.
+        max_containers: most arrays and objects in it.
 
     Raises:
         InvalidJson, InvalidEncoding: it is not JSON, or not in UTF-8.
         InvalidUnicode: a text holds half a surrogate pair; which, by JSON Pointer.
         TooManyTexts: it is little but brackets.
     """
-    _check_containers(body)
+    _check_containers(body, max_containers)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         _refuse_json(body, error, members)
 
 
-def _check_containers(body: bytes) -> None:
+def _check_containers(body: bytes, most: int) -> None:
     """Refuse a body that is little but brackets, before it is made into objects."""
-    if body.count(b"[") + body.count(b"{") <= MAX_CONTAINERS:
+    if body.count(b"[") + body.count(b"{") <= most:
         return
     # Those inside strings do not count, as far as so many strings go.
     unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     outside = unescaped.split(b'"', 2 * MAX_CONTAINERS)[::2]
     containers = sum(part.count(b"[") + part.count(b"{") for part in outside)
-    if containers > MAX_CONTAINERS:
-        raise TooManyTexts(f"more than {MAX_CONTAINERS} arrays and objects in one body")
+    if containers > most:
+        raise TooManyTexts(f"more than {most} arrays and objects in one document")
 
 
 def _refuse_json(body: bytes, error: orjson.JSONDecodeError, members: Collection[str]) -> NoReturn:

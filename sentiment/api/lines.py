@@ -1,5 +1,6 @@
 """Bytes become lines, as they come: pure, and never more than one line and one piece is held."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -24,6 +25,8 @@ class LineSplitter:
     def __init__(self, *, max_line_bytes: int) -> None:
         """Give lines of up to `max_line_bytes`, the line feed not counted."""
         self._max_line_bytes = max_line_bytes
+        # Passed over at once: one by one a megabyte of them would hold the event loop.
+        self._blank_lines = re.compile(rb"(?:[ \t\r\v\f]{0,%d}\n)+" % max_line_bytes)
         self._held = bytearray()
         self._at = 0  # where the line that is looked for begins
         self._searched = 0  # up to where there is no line feed in it
@@ -45,6 +48,8 @@ class LineSplitter:
     def __iter__(self) -> Iterator[Line]:
         """Yield the lines that are there; go on with the next ones after the next piece."""
         while True:
+            if self._searched == self._at and not self._skipping:
+                self._pass_over_blank_lines()
             line_feed = self._held.find(b"\n", self._searched)
             whole = line_feed >= 0
             stop = line_feed if whole else len(self._held)
@@ -62,3 +67,8 @@ class LineSplitter:
                 yield Line(number, content)
             if not whole:
                 return
+
+    def _pass_over_blank_lines(self) -> None:
+        if blank := self._blank_lines.match(self._held, self._at):
+            self._number += self._held.count(b"\n", self._at, blank.end())
+            self._at = self._searched = blank.end()

@@ -277,6 +277,7 @@ BAD_LINES = {
     b'"\xff"': ("invalid-encoding", None),
     b'\xef\xbb\xbf"a"': ("invalid-encoding", None),
     b'{"text": "\\ud83d"}': ("invalid-unicode", "/text"),
+    b'{"text": "a", "x": [' + b"[]," * 63 + b"[]]}": ("too-many-texts", None),
     b'{"text": ""}': ("text-empty", "/text"),
     b'" "': ("text-empty", None),
     b'{"text": 1}': ("validation", "/text"),

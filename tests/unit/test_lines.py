@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,3 +79,22 @@ def test_a_long_line_in_single_bytes_is_searched_once():
         assert [*splitter] == []
     splitter.push(b"\n")
     assert [*splitter] == [Line(1, b"a" * 200_000)]
+
+
+class CountingBytes(bytearray):
+    """Counts how often it is searched."""
+
+    searches = 0
+
+    def find(self, *args):
+        self.searches += 1
+        return super().find(*args)
+
+
+@pytest.mark.parametrize("blank", [b"\n", b"\r\n", b" \t\n"])
+def test_blank_lines_are_passed_over_at_once_and_counted(blank):
+    splitter = LineSplitter(max_line_bytes=MAX_LINE_BYTES)
+    splitter._held = CountingBytes()
+    splitter.push(blank * 100_000 + b"a\n")
+    assert [*splitter] == [Line(100_001, b"a")]
+    assert splitter._held.searches <= 3

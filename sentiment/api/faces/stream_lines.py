@@ -20,6 +20,10 @@ from sentiment.settings import Settings
 BYTES_A_CHARACTER = 12
 """Of a character in JSON at most: two escapes, such as `\\ud83d\\ude00`."""
 
+MAX_CONTAINERS = 64
+"""Arrays and objects in one line: lines come as fast as a client sends, and each is parsed on the
+event loop."""
+
 OTHER_BYTES = 4096
 """What a line may hold beside its text."""
 
@@ -94,7 +98,7 @@ def parse_line(line: Line, index: int, settings: Settings) -> StreamedLine:
         if line.content is None:
             detail = f"more than {max_line_bytes(settings)} bytes"
             return _failed(line, index, None, LineError(code="line-too-long", detail=detail))
-        document = parse_json(line.content, members=("text",))
+        document = parse_json(line.content, members=("text",), max_containers=MAX_CONTAINERS)
         if isinstance(document, str):
             (text,) = checked_texts([document], settings, pointer="")
         else:

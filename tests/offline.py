@@ -46,7 +46,9 @@ def run_inside(arguments: list[str]) -> int:
         return 1
     before = refused_by_kernel()
     suite = [sys.executable, "-m", "pytest", *arguments]
-    outcome = subprocess.run(suite, env={**os.environ, METERED: "yes"}).returncode
+    # Some libraries report to their makers only where they do not believe to be tested.
+    at_home = {name: value for name, value in os.environ.items() if name != "CI"}
+    outcome = subprocess.run(suite, env={**at_home, METERED: "yes"}).returncode
     if tried := refused_by_kernel() - before:
         print(f"failed: {tried} attempts to reach something other than loopback")
         return 1

@@ -6,6 +6,7 @@ the same numbers.
 """
 
 import logging
+import sys
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -21,6 +22,10 @@ from sentiment.predictions import Logits
 __all__ = ["ENGINES", "Engine", "EngineFacts", "keep_weights", "open_engine"]
 
 log = logging.getLogger(__name__)
+
+# `import openvino` sends an event to Google Analytics where this package can be imported, unless
+# the user has declined on this very machine. OpenVINO does without it.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 ENGINES = {
     "openvino": "sentiment.engines.openvino:OpenVinoEngine",

@@ -253,6 +253,7 @@ def test_training_knows_nothing_of_serving(repository):
         ("import sentiment.api.app", ("torch", "transformers", "huggingface_hub")),
         ("import sentiment.engines.packed", ("transformers",)),
         ("import sentiment.engines.openvino", ("torch", "transformers")),
+        ("import sentiment.engines.openvino", ("openvino_telemetry.main",)),
         ("import sentiment.training.splits", ("torch", "transformers", "sklearn", "pyarrow")),
     ],
 )

@@ -50,10 +50,12 @@ const drawResults = beforeNextFrame(() => {
   byId("progress").value = results.done;
 });
 
-async function loadInfo() {
+/** Ask what is served; return whether that is known now. `signal` ends it without a word. */
+async function loadInfo(signal) {
   try {
-    info = await server.info();
+    info = await server.info(signal);
   } catch (error) {
+    if (signal?.aborted) return false;
     if (!(error instanceof Refusal)) throw error;
     showRefusal(error);
     return false;
@@ -106,14 +108,30 @@ async function startOrStop() {
     return;
   }
   hideProblem();
-  if (!info && !(await loadInfo())) return;
+  scoring = new Scoring(server); // before anything is waited for: the next press stops this run
+  drawPlan();
+  try {
+    await start(scoring);
+  } finally {
+    scoring = null;
+    drawPlan();
+  }
+}
+
+async function start(run) {
+  if (!info) {
+    say("Waiting for the server");
+    const known = await loadInfo(run.signal);
+    say(run.stopped ? "Stopped: nothing was sent" : "");
+    if (!known || run.stopped) return;
+  }
   if (input.rows.length === 0) {
     say("There is nothing to score: type or paste texts, one a line, or choose a file.");
     byId("texts").focus();
     return;
   }
   if (stale || results.waiting.length === 0) begin();
-  await goOn();
+  await goOn(run);
 }
 
 /** Make a fresh table of what is entered; what is over a limit is refused here. */
@@ -133,14 +151,7 @@ function begin() {
   byId("report").hidden = false;
 }
 
-async function goOn() {
-  const run = new Scoring(server, {
-    limits: info.limits,
-    topK: info.model.labels.length,
-    heard: { answered, refused, waiting },
-  });
-  scoring = run;
-  drawPlan();
+async function goOn(run) {
   byId("progress").hidden = false;
   say(`Scoring ${plural(results.waiting.length, "text")}`);
   drawResults();
@@ -155,15 +166,17 @@ async function goOn() {
     progressed();
   }
   try {
-    await run.run(results.waiting);
+    await run.run(results.waiting, {
+      limits: info.limits,
+      topK: info.model.labels.length,
+      heard: { answered, refused, waiting },
+    });
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     failure = error;
   } finally {
-    scoring = null;
     byId("progress").hidden = true;
     drawResults();
-    drawPlan();
   }
   finished(failure);
 }

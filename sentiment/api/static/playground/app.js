@@ -2,11 +2,11 @@
 
 import { beforeNextFrame, byId, element } from "./dom.js";
 import { showDetail } from "./detail.js";
+import { drawFilters } from "./filters.js";
 import { Input } from "./input.js";
-import { capitalised, toneOf } from "./labels.js";
 import { count, duration, plural } from "./numbers.js";
 import { askForKey, hideProblem, showProblem, showRefusal } from "./problem.js";
-import { REFUSED, Results } from "./results.js";
+import { Results } from "./results.js";
 import { overLimit, Scoring } from "./scoring.js";
 import { Refusal, Server } from "./server.js";
 import { drawMeasurements, drawSummary, Measurements } from "./summary.js";
@@ -144,7 +144,10 @@ function begin() {
     const why = overLimit(row.text, info.limits);
     if (why) results.refuse(row, `not sent: ${why}`);
   }
-  drawFilters(results.labels);
+  drawFilters(results.labels, (label) => {
+    results.filter.label = label;
+    drawResults();
+  });
   byId("words").value = "";
   drawSorting();
   byId("empty").hidden = true;
@@ -215,41 +218,6 @@ function finished(failure) {
 function say(text) {
   byId("status").textContent = text;
   byId("said").textContent = text;
-}
-
-const ALL = "";
-
-function drawFilters(labels) {
-  const choices = [
-    [ALL, "All"],
-    ...labels.map((label) => [label, capitalised(label)]),
-    [REFUSED, "Not scored"],
-  ];
-  const buttons = choices.map(([value, title]) => {
-    const mark = element("span", { class: "mark", "aria-hidden": "true" });
-    const button = element(
-      "button",
-      { type: "button", "aria-pressed": String(value === ALL), "data-label": value },
-      ...(value === ALL ? [] : [mark]),
-      title,
-    );
-    if (value !== ALL) button.dataset.tone = value === REFUSED ? REFUSED : toneOf(value);
-    button.addEventListener("click", () => filterBy(button));
-    return button;
-  });
-  byId("filters").replaceChildren(...buttons);
-}
-
-function filterBy(pressed) {
-  for (const button of byId("filters").children) {
-    button.setAttribute("aria-pressed", String(button === pressed));
-  }
-  results.filter.label = pressedFilter();
-  drawResults();
-}
-
-function pressedFilter() {
-  return byId("filters").querySelector('[aria-pressed="true"]').dataset.label || null;
 }
 
 function sortBy(by) {

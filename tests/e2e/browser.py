@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
@@ -59,6 +60,16 @@ DROP = """
   const options = { dataTransfer, bubbles: true, cancelable: true };
   return ["dragover", "drop"].map(
     (kind) => document.body.dispatchEvent(new DragEvent(kind, options)));
+}
+"""
+
+NOTE_READING = """
+() => {
+  window.reads = 0;
+  File.prototype.arrayBuffer = function () {
+    window.reads += 1;
+    return Blob.prototype.arrayBuffer.call(this);
+  };
 }
 """
 
@@ -153,6 +164,14 @@ class Playground:
     def choose(self, name: str, content: bytes) -> None:
         file = {"name": name, "mimeType": "", "buffer": content}
         self.page.get_by_label("Choose a file").set_input_files(files=[file])
+
+    def choose_path(self, path: Path) -> None:
+        self.page.get_by_label("Choose a file").set_input_files(path)
+
+    def files_read(self) -> Callable[[], int]:
+        """Return what tells how many files the page has read from now on."""
+        self.page.evaluate(NOTE_READING)
+        return lambda: self.page.evaluate("window.reads")
 
     def score(self) -> None:
         """Press the button and wait until every text is answered or refused."""

@@ -145,6 +145,38 @@ def test_a_broken_spreadsheet_is_refused_with_its_row(playground):
     expect(playground.page.get_by_role("alert")).to_contain_text("opens in row 2 is never closed")
 
 
+def test_more_rows_than_the_page_takes_are_refused_where_the_limit_is(playground):
+    expect(playground.page.locator("#texts-hint")).to_contain_text("up to 200,000 rows and 100 MB")
+    # What is wrong behind the limit is not even looked at.
+    playground.drop("news.csv", "id,text\n" + "1,a\n" * 200_000 + '1,"never closed')
+    alert = playground.page.get_by_role("alert")
+    expect(alert).to_contain_text("news.csv cannot be used")
+    expect(alert).to_contain_text("more than 200,000 rows")
+    playground.paste("a\n" * 200_001)
+    expect(alert).to_contain_text("Pasted lines cannot be used")
+    expect(playground.field).to_be_visible()
+
+
+def test_as_many_rows_as_the_page_takes_are_taken(playground):
+    playground.drop("news.txt", "a\n" * 200_000)
+    expect(playground.button).to_have_text("Score 200,000 texts")
+
+
+def test_a_file_of_too_many_bytes_is_refused_unread(playground, tmp_path):
+    path = tmp_path / "news.csv"
+    path.write_bytes(b"")
+    os.truncate(path, 100_000_001)
+    files_read = playground.files_read()
+    playground.choose_path(path)
+    alert = playground.page.get_by_role("alert")
+    expect(alert).to_contain_text("news.csv cannot be used")
+    expect(alert).to_contain_text("more than 100 MB")
+    assert files_read() == 0
+    playground.choose("news.csv", SPREADSHEET.encode())
+    expect(alert).to_be_hidden()
+    assert files_read() == 1
+
+
 def test_columns_sort_both_ways_and_say_so(playground):
     playground.score_lines(*HEADLINES)
     net = playground.page.get_by_role("columnheader", name="Net")
@@ -345,6 +377,47 @@ def test_a_run_can_be_stopped_and_gone_on_with(browser):
         playground.button.click()
         playground.wait_until_done()
         expect(playground.status).to_contain_text("20 texts scored")
+
+
+def test_a_run_that_waits_for_the_server_is_begun_once_and_can_be_stopped(browser, server):
+    with visit(browser, server.url) as playground:
+        page, asked, posted = playground.page, [], []
+        page.on("request", lambda request: posted.extend(filter(None, [request.post_data])))
+        page.route("**/info", lambda route: asked.append(route))
+        page.reload()
+        playground.field.fill("a\nb")
+        with page.expect_request("**/info"):
+            playground.button.click()
+        expect(playground.status).to_have_text("Waiting for the server")
+        expect(playground.button).to_have_text("Stop")
+        with page.expect_event("requestfailed"):  # it is hung up, not only forgotten
+            playground.button.click()
+        expect(playground.status).to_have_text("Stopped: nothing was sent")
+        expect(playground.button).to_have_text("Score 2 texts")
+        with page.expect_request("**/info"):
+            playground.button.click()
+        asked[0].continue_()  # what the page asked when it was opened
+        asked[-1].continue_()
+        playground.wait_until_done()
+        expect(playground.status).to_contain_text("2 texts scored")
+        assert posted == ['["a","b"]']
+
+
+def test_rounds_that_get_on_are_no_failures_to_reach_the_server(playground):
+    # Each refusal of the server names 20 wrong lines. What stands in front of it fails four times
+    # in a row, one less than is given up at, before the first round, the second and the last.
+    outages = iter([True] * 4 + [False] + [True] * 4 + [False] * 5 + [True] * 4)
+
+    def pass_on(route):
+        if next(outages, False):
+            route.fulfill(status=503, headers={"Retry-After": "0"}, body="no answer behind")
+        else:
+            route.continue_()
+
+    playground.page.route("**/?top_k=3", pass_on)
+    playground.score_lines(*["\u200b"] * 105, HEADLINES[0])
+    expect(playground.status).to_contain_text("1 text scored, 105 not")
+    assert list(outages) == []
 
 
 def test_a_text_on_which_the_model_fails_costs_no_other(browser):

@@ -2,11 +2,11 @@
 
 import { beforeNextFrame, byId, element } from "./dom.js";
 import { showDetail } from "./detail.js";
+import { drawFilters } from "./filters.js";
 import { Input } from "./input.js";
-import { capitalised, toneOf } from "./labels.js";
 import { count, duration, plural } from "./numbers.js";
 import { askForKey, hideProblem, showProblem, showRefusal } from "./problem.js";
-import { REFUSED, Results } from "./results.js";
+import { Results } from "./results.js";
 import { overLimit, Scoring } from "./scoring.js";
 import { Refusal, Server } from "./server.js";
 import { drawMeasurements, drawSummary, Measurements } from "./summary.js";
@@ -50,10 +50,12 @@ const drawResults = beforeNextFrame(() => {
   byId("progress").value = results.done;
 });
 
-async function loadInfo() {
+/** Ask what is served; return whether that is known now. `signal` ends it without a word. */
+async function loadInfo(signal) {
   try {
-    info = await server.info();
+    info = await server.info(signal);
   } catch (error) {
+    if (signal?.aborted) return false;
     if (!(error instanceof Refusal)) throw error;
     showRefusal(error);
     return false;
@@ -106,14 +108,30 @@ async function startOrStop() {
     return;
   }
   hideProblem();
-  if (!info && !(await loadInfo())) return;
+  scoring = new Scoring(server); // before anything is waited for: the next press stops this run
+  drawPlan();
+  try {
+    await start(scoring);
+  } finally {
+    scoring = null;
+    drawPlan();
+  }
+}
+
+async function start(run) {
+  if (!info) {
+    say("Waiting for the server");
+    const known = await loadInfo(run.signal);
+    say(run.stopped ? "Stopped: nothing was sent" : "");
+    if (!known || run.stopped) return;
+  }
   if (input.rows.length === 0) {
     say("There is nothing to score: type or paste texts, one a line, or choose a file.");
     byId("texts").focus();
     return;
   }
   if (stale || results.waiting.length === 0) begin();
-  await goOn();
+  await goOn(run);
 }
 
 /** Make a fresh table of what is entered; what is over a limit is refused here. */
@@ -126,21 +144,17 @@ function begin() {
     const why = overLimit(row.text, info.limits);
     if (why) results.refuse(row, `not sent: ${why}`);
   }
-  drawFilters(results.labels);
+  drawFilters(results.labels, (label) => {
+    results.filter.label = label;
+    drawResults();
+  });
   byId("words").value = "";
   drawSorting();
   byId("empty").hidden = true;
   byId("report").hidden = false;
 }
 
-async function goOn() {
-  const run = new Scoring(server, {
-    limits: info.limits,
-    topK: info.model.labels.length,
-    heard: { answered, refused, waiting },
-  });
-  scoring = run;
-  drawPlan();
+async function goOn(run) {
   byId("progress").hidden = false;
   say(`Scoring ${plural(results.waiting.length, "text")}`);
   drawResults();
@@ -155,15 +169,17 @@ async function goOn() {
     progressed();
   }
   try {
-    await run.run(results.waiting);
+    await run.run(results.waiting, {
+      limits: info.limits,
+      topK: info.model.labels.length,
+      heard: { answered, refused, waiting },
+    });
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     failure = error;
   } finally {
-    scoring = null;
     byId("progress").hidden = true;
     drawResults();
-    drawPlan();
   }
   finished(failure);
 }
@@ -202,41 +218,6 @@ function finished(failure) {
 function say(text) {
   byId("status").textContent = text;
   byId("said").textContent = text;
-}
-
-const ALL = "";
-
-function drawFilters(labels) {
-  const choices = [
-    [ALL, "All"],
-    ...labels.map((label) => [label, capitalised(label)]),
-    [REFUSED, "Not scored"],
-  ];
-  const buttons = choices.map(([value, title]) => {
-    const mark = element("span", { class: "mark", "aria-hidden": "true" });
-    const button = element(
-      "button",
-      { type: "button", "aria-pressed": String(value === ALL), "data-label": value },
-      ...(value === ALL ? [] : [mark]),
-      title,
-    );
-    if (value !== ALL) button.dataset.tone = value === REFUSED ? REFUSED : toneOf(value);
-    button.addEventListener("click", () => filterBy(button));
-    return button;
-  });
-  byId("filters").replaceChildren(...buttons);
-}
-
-function filterBy(pressed) {
-  for (const button of byId("filters").children) {
-    button.setAttribute("aria-pressed", String(button === pressed));
-  }
-  results.filter.label = pressedFilter();
-  drawResults();
-}
-
-function pressedFilter() {
-  return byId("filters").querySelector('[aria-pressed="true"]').dataset.label || null;
 }
 
 function sortBy(by) {

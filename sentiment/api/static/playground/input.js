@@ -3,8 +3,8 @@
 import { beforeNextFrame, byId, element } from "./dom.js";
 import { CsvError } from "./csv.js";
 import { EXAMPLES } from "./examples.js";
-import { count, plural } from "./numbers.js";
-import { MAX_ROWS, readFile, rowsOfLines } from "./sources.js";
+import { plural } from "./numbers.js";
+import { readFile, rowsOfLines, TooMuch } from "./sources.js";
 
 const PREVIEWED = 3;
 
@@ -46,7 +46,7 @@ export class Input {
   get rows() {
     this.#rows ??= this.#file
       ? this.#file.table?.rows ?? this.#file.rows
-      : rowsOfLines(byId("texts").value);
+      : this.#linesOf("Typed lines", byId("texts").value) ?? [];
     return this.#rows;
   }
 
@@ -60,29 +60,38 @@ export class Input {
     try {
       this.#take(await readFile(file));
     } catch (error) {
-      if (!(error instanceof CsvError)) throw error;
-      this.failed({ title: `${file.name} cannot be read`, detail: error.message });
+      this.#fail(file.name, error);
     }
+  }
+
+  /** Return the rows of `text`; `null`, having said so, if they are too many. */
+  #linesOf(name, text) {
+    try {
+      return rowsOfLines(text);
+    } catch (error) {
+      this.#fail(name, error);
+      return null;
+    }
+  }
+
+  #fail(name, error) {
+    if (!(error instanceof CsvError || error instanceof TooMuch)) throw error;
+    this.failed({ title: `${name} cannot be used`, detail: error.message });
   }
 
   #paste(event) {
     const { value, selectionStart, selectionEnd } = event.target;
     const pasted = event.clipboardData.getData("text/plain");
     const text = value.slice(0, selectionStart) + pasted + value.slice(selectionEnd);
-    const rows = rowsOfLines(text);
-    if (rows.length <= MAX_FIELD_LINES) return;
+    const name = "Pasted lines";
+    const rows = this.#linesOf(name, text);
+    if (rows && rows.length <= MAX_FIELD_LINES) return;
     event.preventDefault();
-    this.#take({ name: "Pasted lines", table: null, rows });
+    if (rows) this.#take({ name, table: null, rows });
   }
 
-  /** Use what was read or pasted, unless it is too much. */
+  /** Use what was read or pasted. */
   #take(read) {
-    const { length } = read.rows ?? read.table.records;
-    if (length > MAX_ROWS) {
-      const detail = `${count(length)} rows; this page takes ${count(MAX_ROWS)}.`;
-      this.failed({ title: `${read.name}: too many`, detail });
-      return;
-    }
     this.#file = read;
     this.#show();
     byId("score").focus();

@@ -7,7 +7,7 @@ export const CHUNK_TEXTS = 256;
 /** Two requests keep the engine busy while an answer travels; more would only wait in line. */
 const LANES = 2;
 
-/** How often in a row a request is sent again to a server that cannot answer. */
+/** How often in a row a request goes to a server that cannot answer. */
 const MAX_ATTEMPTS = 5;
 
 const encoder = new TextEncoder();
@@ -48,26 +48,23 @@ export function* chunks(rows, limits) {
   if (chunk.length) yield chunk;
 }
 
-/**
- * One run over many rows.
- *
- * `heard` is told what happens: `answered(rows, answer)`, `refused(row, detail)` for a text that
- * is wrong, and `waiting(refusal, ms)` when the server asks to come again later.
- */
+/** One run over many rows, which can be stopped before it begins. */
 export class Scoring {
   #abort = new AbortController();
   #split = [];
   #pausedUntil = 0;
 
-  constructor(server, { limits, topK, heard }) {
+  constructor(server) {
     this.server = server;
-    this.limits = limits;
-    this.topK = topK;
-    this.heard = heard;
+  }
+
+  /** Ends what the run waits for. */
+  get signal() {
+    return this.#abort.signal;
   }
 
   get stopped() {
-    return this.#abort.signal.aborted;
+    return this.signal.aborted;
   }
 
   /** End the run; requests on their way are hung up, which the server notices. */
@@ -75,9 +72,16 @@ export class Scoring {
     this.#abort.abort();
   }
 
-  /** Classify `rows`. Throws the `Refusal` that ended the run, if one did. */
-  async run(rows) {
-    const planned = chunks(rows, this.limits);
+  /**
+   * Classify `rows`. Throws the `Refusal` that ended the run, if one did.
+   *
+   * `heard` is told what happens: `answered(rows, answer)`, `refused(row, detail)` for a text that
+   * is wrong, and `waiting(refusal, ms)` when the server asks to come again later.
+   */
+  async run(rows, { limits, topK, heard }) {
+    this.topK = topK;
+    this.heard = heard;
+    const planned = chunks(rows, limits);
     const next = () => this.#split.pop() ?? planned.next().value;
     const lane = async () => {
       for (let chunk = next(); chunk && !this.stopped; chunk = next()) await this.#settle(chunk);
@@ -94,26 +98,26 @@ export class Scoring {
 
   /** Send `chunk` until each of its rows is answered or refused. */
   async #settle(chunk) {
-    let attempts = 0;
+    let failures = 0; // in a row: a round that gets on begins to count anew
     while (chunk.length) {
       await this.#pause();
       try {
         const texts = chunk.map((row) => row.text);
-        const { topK } = this;
-        const answer = await this.server.classify(texts, { topK, signal: this.#abort.signal });
+        const { topK, signal } = this;
+        const answer = await this.server.classify(texts, { topK, signal });
         this.heard.answered(chunk, answer);
         return;
       } catch (error) {
         if (!(error instanceof Refusal)) throw error;
-        attempts += 1;
-        chunk = this.#afterRefusal(chunk, error, attempts);
+        failures = error.retryAfterMs === null ? 0 : failures + 1;
+        chunk = this.#afterRefusal(chunk, error, failures);
       }
     }
   }
 
   /** Return what to send next of a chunk that was refused; throw if nothing would help. */
-  #afterRefusal(chunk, refusal, attempts) {
-    if (refusal.retryAfterMs !== null && (refusal.status === 429 || attempts < MAX_ATTEMPTS)) {
+  #afterRefusal(chunk, refusal, failures) {
+    if (refusal.retryAfterMs !== null && (refusal.status === 429 || failures < MAX_ATTEMPTS)) {
       this.#pausedUntil = Math.max(this.#pausedUntil, performance.now() + refusal.retryAfterMs);
       this.heard.waiting(refusal, refusal.retryAfterMs);
       return chunk;
@@ -143,7 +147,7 @@ export class Scoring {
 
   /** Wait while the server has asked for patience, or until the run is stopped. */
   async #pause() {
-    const { signal } = this.#abort;
+    const { signal } = this;
     for (;;) {
       signal.throwIfAborted();
       const ms = this.#pausedUntil - performance.now();

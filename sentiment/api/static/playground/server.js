@@ -42,9 +42,9 @@ export class Server {
     this.#key = value || null;
   }
 
-  /** Return what `GET /info` says. Throws `Refusal`. */
-  async info() {
-    const { response } = await this.#fetch("info");
+  /** Return what `GET /info` says. Throws `Refusal`; an `AbortError` where `signal` ends it. */
+  async info(signal) {
+    const { response } = await this.#fetch("info", { signal });
     return response.json();
   }
 

@@ -1,9 +1,13 @@
 // Where texts come from: lines that were typed, or a file. Both give rows of { number, text }.
 
 import { guessColumn, guessDelimiter, guessHeader, records } from "./csv.js";
+import { count } from "./numbers.js";
 
-/** More would outgrow the tallest page that browsers lay out. */
+/** More would outgrow the tallest page that browsers lay out; blank ones count. */
 export const MAX_ROWS = 200_000;
+
+/** A file is read whole, and takes several times its size in memory. */
+export const MAX_FILE_BYTES = 100_000_000;
 
 /** Work is cut into slices of so many milliseconds, so that the page stays fluid. */
 const SLICE_MS = 12;
@@ -13,10 +17,23 @@ const BYTE_ORDER_MARKS = [
   [[0xfe, 0xff], "utf-16be"],
 ];
 
-/** Return a row for each line that is not blank; `number` counts all lines, from 1. */
+export class TooMuch extends Error {
+  constructor(what) {
+    super(`There are more than ${what}, which is what this page takes.`);
+  }
+}
+
+const tooManyRows = () => new TooMuch(`${count(MAX_ROWS)} rows`);
+
+/**
+ * Return a row for each line that is not blank; `number` counts all lines, from 1.
+ *
+ * Throws `TooMuch`.
+ */
 export function rowsOfLines(text) {
-  return text
-    .split(/\r\n|\r|\n/)
+  const lines = text.split(/\r\n|\r|\n/, MAX_ROWS + 2); // nothing stands behind the last break
+  if (lines.length > MAX_ROWS + 1 || lines[MAX_ROWS]) throw tooManyRows();
+  return lines
     .map((line, index) => ({ number: index + 1, text: line }))
     .filter(hasText);
 }
@@ -50,9 +67,10 @@ function slices() {
 /**
  * Return what was read from a `File`: `{ name, rows }` of lines, or a `Table` of a CSV or TSV.
  *
- * Throws `CsvError` where the file is no CSV.
+ * Throws `TooMuch`, and `CsvError` where the file is no CSV.
  */
 export async function readFile(file) {
+  if (file.size > MAX_FILE_BYTES) throw new TooMuch(`${count(MAX_FILE_BYTES / 1e6)} MB`);
   const text = decoded(new Uint8Array(await file.arrayBuffer()));
   if (!/\.(csv|tsv|tab)$/i.test(file.name) && !/csv|tab-separated/.test(file.type)) {
     return { name: file.name, table: null, rows: rowsOfLines(text.replace(/^\ufeff/, "")) };
@@ -60,6 +78,7 @@ export async function readFile(file) {
   const breathe = slices();
   const table = [];
   for (const record of records(text, guessDelimiter(text))) {
+    if (table.length === MAX_ROWS) throw tooManyRows();
     table.push(record);
     await breathe();
   }

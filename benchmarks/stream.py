@@ -1,11 +1,11 @@
 """One stream against arrays, its memory, and bad readers: `python -m benchmarks.stream`.
 
 Segments of as many texts go through `POST /v1/stream` and through `POST /` in turns: one stream
-against four connections that post arrays of 256. First around an engine that sleeps for a known time
-and is several times as fast as the model on a processor: its figures owe nothing to neighbours, who
-take more from a real one than streams and arrays differ by. One long stream goes through it, of
-which the server's memory is watched. Then around the model; at last come a client that does not
-read, and one that hangs up. The cache is off.
+against four connections that post arrays of 256. First around an engine that sleeps for a known
+time and is several times as fast as the model on a processor: its figures owe nothing to
+neighbours, who take more from a real one than streams and arrays differ by. One long stream goes
+through it, of which the server's memory is watched. Then around the model; at last come a client
+that does not read, and one that hangs up. The cache is off.
 """
 
 import argparse

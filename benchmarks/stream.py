@@ -1,8 +1,11 @@
 """One stream against arrays, its memory, and bad readers: `python -m benchmarks.stream`.
 
 Segments of as many texts go through `POST /v1/stream` and through `POST /` in turns: one stream
-against four connections that post arrays of 256. Then one long stream, of which the server's memory
-is watched; a client that does not read; and one that hangs up. The cache is off.
+against four connections that post arrays of 256. First around an engine that sleeps for a known
+time and is several times as fast as the model on a processor: its figures owe nothing to
+neighbours, who take more from a real one than streams and arrays differ by. One long stream goes
+through it, of which the server's memory is watched. Then around the model; at last come a client
+that does not read, and one that hangs up. The cache is off.
 """
 
 import argparse
@@ -29,7 +32,7 @@ from benchmarks.measurement import (
 from benchmarks.models import model_folder
 from benchmarks.processes import Neighbours, Quiet
 from benchmarks.reliability.client import Pool, getting
-from benchmarks.servers import RunningServer, ours, serving
+from benchmarks.servers import RunningServer, Variant, ours, serving
 from benchmarks.texts import load_texts
 
 ARRAY_TEXTS = 256
@@ -45,10 +48,19 @@ MOST_FREEING_S = 1.0
 PATIENT = {"deadline_s": 3600, "max_backlog_s": 1000}
 """Settings of the server: on a slow machine four arrays of 256 are a long backlog."""
 
+PACED = Variant(
+    "paced",
+    ("benchmarks.reliability.double", "--base-ms=2", "--token-ms=0.01", "--port={port}"),
+    {f"SENTIMENT_{name.upper()}": str(value) for name, value in PATIENT.items()}
+    | {"SENTIMENT_CACHE_TEXTS": "0"},
+)
+"""Some 2,600 texts a second, of which all that the engine does not sleep is our own doing."""
+
 HEAD = (
     b"POST /v1/stream HTTP/1.1\r\nHost: bench\r\nContent-Type: application/x-ndjson\r\n"
     b"Transfer-Encoding: chunked\r\n\r\n"
 )
+INFER = re.compile(rb"^sentiment_infer_seconds_sum (\S+)$", re.MULTILINE)
 END = re.compile(rb'\{"done":(true|false),"texts":(\d+),"errors":(\d+)')
 
 
@@ -57,27 +69,41 @@ def main() -> None:
     parser = base_parser(__doc__)
     parser.add_argument("--precision", default="auto", help="as SENTIMENT_PRECISION")
     parser.add_argument("--lines", type=int, default=200_000, help="of the long stream")
-    parser.add_argument("--segment", type=int, default=10_240, help="texts of each turn")
+    parser.add_argument("--segment", type=int, default=4096, help="texts of each turn")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.rounds, arguments.patience = 1, 0
         arguments.lines, arguments.segment = 2048, 1024
     folder = model_folder(arguments.model)
     try:
+        with serving(PACED) as server:
+            paced = uvloop.run(paced_measurements(arguments, server))
         with serving(ours(folder, arguments.precision, **PATIENT)) as server:
             figures = uvloop.run(measurements(arguments, server))
     except Unavailable as reason:
         raise BenchmarkError(f"{folder}: {reason}") from reason
-    publish(f"stream-{folder.name}", {"model": folder.name, **figures}, arguments)
+    figures = {"model": folder.name, "paced": paced, **figures}
+    publish(f"stream-{folder.name}", figures, arguments)
+
+
+async def paced_measurements(
+    arguments: argparse.Namespace, server: RunningServer
+) -> dict[str, object]:
+    """Return what does not depend on the model, with longer turns, because they are fast."""
+    texts = load_texts(arguments.texts, 5 * arguments.segment)
+    return {
+        "throughput": await throughput(arguments, server, texts),
+        "memory": await memory(server, texts, arguments.lines),
+    }
 
 
 async def measurements(arguments: argparse.Namespace, server: RunningServer) -> dict[str, object]:
     """Return all figures, each with what it must keep to."""
-    texts = load_texts(arguments.texts, min(arguments.segment, 20_480))
+    texts = load_texts(arguments.texts, arguments.segment)
     return {
         "engine": server.info()["engine"],
         "throughput": await throughput(arguments, server, texts),
-        "memory": await memory(server, texts, arguments.lines),
+        "memory": await memory(server, texts, arguments.segment),
         "unread": await unread(server, texts),
         "hang_up": await hang_up(server, texts),
     }
@@ -93,12 +119,15 @@ async def throughput(
     for turn in range(arguments.rounds):
         for name in turn_order(ways, turn):
             quiet.wait()
-            neighbours, cpu_before, began_at = Neighbours(), server.cpu_s(), time.perf_counter()
+            infer_before, cpu_before = await infer_s(server), server.cpu_s()
+            neighbours, began_at = Neighbours(), time.perf_counter()
             await ways[name](server, texts)
-            rate = len(texts) / (time.perf_counter() - began_at)
+            seconds = time.perf_counter() - began_at
+            rate = len(texts) / seconds
             measured[name].append(
                 {
                     "texts_s": rate,
+                    "engine_idle": 1 - (await infer_s(server) - infer_before) / seconds,
                     "cpu_s_per_1000_texts": (server.cpu_s() - cpu_before) / len(texts) * 1000,
                     "foreign_cores": neighbours.cores(),
                 }
@@ -112,6 +141,16 @@ async def throughput(
         "at_least": LEAST_THROUGHPUT,
         "kept": share >= LEAST_THROUGHPUT,
     }
+
+
+async def infer_s(server: RunningServer) -> float:
+    """Return the seconds that the engine has worked so far."""
+    pool = Pool(server.address)
+    found = INFER.search((await pool.request(getting("/metrics"))).body)
+    pool.close()
+    if found is None:
+        raise BenchmarkError("the server does not tell how long its engine works")
+    return float(found[1])
 
 
 async def through_a_stream(server: RunningServer, texts: Sequence[str]) -> None:
@@ -210,7 +249,7 @@ async def hang_up(server: RunningServer, texts: Sequence[str]) -> dict[str, obje
     seconds = []
     for _ in range(5):
         _, writer = await asyncio.open_connection(*server.address)
-        writer.write(HEAD + b"".join(chunks(texts[:4096])))
+        writer.write(HEAD + b"".join(chunks(texts)))
         await asyncio.sleep(0.2)
         writer.transport.abort()
         began_at = time.perf_counter()

@@ -96,6 +96,7 @@ def main() -> None:
     parser.add_argument("--base-ms", type=float, default=20.0)
     parser.add_argument("--token-ms", type=float, default=0.25)
     parser.add_argument("--leak-bytes", type=int, default=0)
+    parser.add_argument("--port", type=int, default=0)
     arguments = parser.parse_args()
     settings = Settings.from_env()
     configure_logging(settings.log_level)
@@ -105,7 +106,7 @@ def main() -> None:
         leak_bytes=arguments.leak_bytes,
     )
     threading.Thread(target=engine.obey, daemon=True).start()
-    serve_engine(engine, settings)
+    serve_engine(engine, settings, port=arguments.port)
 
 
 def serve_engine(engine: Engine, settings: Settings, *, port: int = 0) -> None:

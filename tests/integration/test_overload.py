@@ -83,6 +83,13 @@ def test_a_refusal_costs_neither_parsing_nor_tokenising(full, monkeypatch):
     assert done == []
 
 
+def test_no_stream_begins_while_the_queue_is_full(full):
+    refusal = full.client.post("/v1/stream", content=b"")  # one with lines would wait for room
+    document = problem(refusal, 429, "overloaded")
+    assert 0 < document["retry_after_ms"] <= int(refusal.headers["retry-after"]) * 1000
+    assert full.metric("requests_total", route="POST /v1/stream", status="429") == 1
+
+
 def test_only_what_is_accepted_is_tokenised(monkeypatch):
     tokenised = []
     encode = Tokenization.encode

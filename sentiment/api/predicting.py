@@ -11,12 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, TypeAdapter
-from pydantic_core import PydanticKnownError
 from starlette.requests import Request
 from starlette.responses import Response
 
 from sentiment.api.answering import answer_headers, classify, settings_of
-from sentiment.api.identifiers import WholeNumber
+from sentiment.api.identifiers import WHOLE
 from sentiment.api.problems import MAX_LISTED_ERRORS
 from sentiment.api.responses import JSONBytes
 from sentiment.api.schemas import ranked_labels
@@ -37,17 +36,20 @@ SCORES: dict[Function, Callable[[Predictions], npt.NDArray[np.float32]]] = {
 """What becomes of the logits; each keeps the order of a text's labels."""
 
 
+_TEXT = TypeAdapter(Annotated[str, Field(strict=True)])
+
+
 def _read_inputs(inputs: Any) -> Inputs:
     """Return `inputs`; the first item decides the form, so that an error can say what it lacks.
 
     Raises:
-        PydanticKnownError: it is neither a string nor an array.
+        ValidationError: it is neither a string nor an array.
         InvalidInput: an array's items are wrong; which.
     """
     if isinstance(inputs, str):
         return inputs
     if not isinstance(inputs, list):
-        raise PydanticKnownError("string_type")
+        return _TEXT.validate_python(inputs)
     if inputs and isinstance(inputs[0], list):
         return _single_texts(inputs)
     return strings(inputs, pointer="/inputs/{}")
@@ -97,8 +99,9 @@ class PredictParameters(BaseModel):
     model_config = ConfigDict(strict=True)
 
     top_k: Annotated[
-        WholeNumber | None,
+        int | None,
         Field(ge=1, description="How many labels, best first; more than the model has gives all."),
+        WHOLE,
     ] = None
     function_to_apply: Annotated[
         Function | None,

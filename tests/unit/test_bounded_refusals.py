@@ -18,9 +18,9 @@ from sentiment.api.schemas import parse_text, parse_texts
 from sentiment.errors import RequestError
 from sentiment.settings import Settings
 
-MANY = 100_000
-MAX_BYTES = 2 * 2**20
-"""Of memory beside the document itself; as many errors as items would take thirty times that."""
+MANY = 20_000
+MAX_BYTES = 2**20
+"""Of memory beside the document itself; as many errors as items would take ten times that."""
 
 WRONG = [
     *([wrong] * MANY for wrong in (1, [], {}, "")),
@@ -112,7 +112,7 @@ def test_an_array_of_documents(wrong):
     assert refusal_bytes(parse_documents, body, max_texts=2 * MANY) < read + 8 * MAX_BYTES
 
 
-@pytest.mark.parametrize("wrong", [1, " ", "a" * 11, {"text": 1}, {"text": " "}, {}])
+@pytest.mark.parametrize("wrong", [1, " ", "a" * 11, {"text": 1}, {}])
 def test_a_high_limit_of_texts_makes_no_more_errors(wrong):
     for parse, document in (
         (parse_texts, [wrong] * MANY),

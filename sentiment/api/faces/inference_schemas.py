@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, WithJsonSchema
 
-from sentiment.api.identifiers import MAX_CHARS, MAX_WHOLE, WholeNumber
+from sentiment.api.identifiers import MAX_CHARS, MAX_WHOLE, WHOLE
 from sentiment.api.json_bodies import parse_json
 from sentiment.api.tensors import (
     LENGTH_HEADER,
@@ -43,8 +43,9 @@ class InputParameters(_NoSharedMemory):
     """Of the input. Other parameters are ignored."""
 
     binary_data_size: Annotated[
-        WholeNumber | None,
+        int | None,
         Field(ge=0, description="Bytes behind the JSON that take the place of `data`."),
+        WHOLE,
     ] = None
 
 
@@ -53,7 +54,7 @@ class InputTensor(_Strict):
 
     name: Literal["text"]
     shape: Annotated[
-        list[Annotated[WholeNumber, Field(ge=0, le=MAX_WHOLE)]],
+        list[Annotated[int, Field(ge=0, le=MAX_WHOLE), WHOLE]],
         Field(min_length=1, max_length=2, description="`[n]`, `[n, 1]` or `[1, n]`."),
     ]
     datatype: Literal["BYTES"]
@@ -71,10 +72,11 @@ class OutputParameters(_NoSharedMemory):
         bool | None, Field(description="Send it behind the JSON; goes before `binary_data_output`.")
     ] = None
     classification: Annotated[
-        WholeNumber | None,
+        int | None,
         Field(
             ge=1, description="Of `probabilities` only the best so many, as `score:index:label`."
         ),
+        WHOLE,
     ] = None
 
 

@@ -121,7 +121,7 @@ class Unauthorized(RequestError):
 
 
 class NotFound(RequestError):
-    status, code, title = 404, "not-found", "No such route"
+    status, code, title = 404, "not-found", "Not found"
 
 
 class MethodNotAllowed(RequestError):

@@ -182,5 +182,7 @@ class _PlainLifespanFailure:
             await self._app(scope, receive, send_plain)
         except ModelError as error:
             log.critical("%s: %s", failed, error)
+            raise  # uvicorn says no more of it, and what waits for the start must not wait on
         except Exception:
             log.critical(failed, exc_info=True)
+            raise

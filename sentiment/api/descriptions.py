@@ -53,6 +53,14 @@ RETRY_AFTER = {
     "Retry-After": {"description": "Seconds.", "required": True, "schema": {"type": "integer"}}
 }
 
+TOP_K = {
+    "name": "top_k",
+    "in": "query",
+    "description": "Answer each text with an array of its best `top_k` labels, best first. More "
+    "than the model has gives all.",
+    "schema": {"type": "integer", "minimum": 1},
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Face:

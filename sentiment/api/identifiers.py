@@ -36,7 +36,8 @@ def identifier(given: Any) -> str | int | None:
     raise PydanticCustomError("identifier", EXPECTED)
 
 
-WholeNumber = Annotated[int, BeforeValidator(whole)]
+WHOLE = BeforeValidator(whole)
+"""Of an `int`, as the last of its annotations: bounds behind it would be missing in OpenAPI."""
 
 Identifier = Annotated[
     Annotated[str, Field(max_length=MAX_CHARS)]

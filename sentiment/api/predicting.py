@@ -1,6 +1,7 @@
 """Hugging Face's text classification: what `{"inputs": ...}` asks, and the answer to it.
 
-`POST /predict` takes nothing else, and `POST /` takes it beside its own arrays.
+`POST /predict` takes nothing else, and `POST /` takes it beside its own arrays: two faces need it,
+and faces do not import each other, so it stands beside them.
 """
 
 from collections.abc import Callable
@@ -14,9 +15,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sentiment.api.answering import answer_headers, classify, settings_of
-from sentiment.api.identifiers import WholeNumber
+from sentiment.api.identifiers import WHOLE
+from sentiment.api.problems import MAX_LISTED_ERRORS
 from sentiment.api.responses import JSONBytes
-from sentiment.api.texts import VISIBLE_TEXT, check_count, checked_texts, validated
+from sentiment.api.schemas import ranked_labels
+from sentiment.api.texts import VISIBLE_TEXT, check_count, checked_texts, strings, validated
 from sentiment.errors import InvalidInput, ItemError
 from sentiment.predictions import Predictions, sigmoid
 from sentiment.settings import Settings
@@ -32,18 +35,59 @@ SCORES: dict[Function, Callable[[Predictions], npt.NDArray[np.float32]]] = {
 }
 """What becomes of the logits; each keeps the order of a text's labels."""
 
+
 _TEXT = TypeAdapter(Annotated[str, Field(strict=True)])
-_TEXTS = TypeAdapter(list[Annotated[str, Field(strict=True)]])
-_LISTS = TypeAdapter(list[list[Annotated[str, Field(strict=True)]]])
 
 
 def _read_inputs(inputs: Any) -> Inputs:
-    """Return `inputs`; the first item decides the form, so that an error can say what it lacks."""
+    """Return `inputs`; the first item decides the form, so that an error can say what it lacks.
+
+    Raises:
+        ValidationError: it is neither a string nor an array.
+        InvalidInput: an array's items are wrong; which.
+    """
+    if isinstance(inputs, str):
+        return inputs
     if not isinstance(inputs, list):
         return _TEXT.validate_python(inputs)
     if inputs and isinstance(inputs[0], list):
-        return _LISTS.validate_python(inputs)
-    return _TEXTS.validate_python(inputs)
+        return _single_texts(inputs)
+    return strings(inputs, pointer="/inputs/{}")
+
+
+def _single_texts(inputs: list[Any]) -> list[list[str]]:
+    """Return `inputs`, each of which should be an array of one text.
+
+    Raises:
+        InvalidInput: some are not; which, and why.
+    """
+    wrong = [index for index, item in enumerate(inputs) if not _is_single_text(item)]
+    if wrong:
+        errors = [_not_a_single_text(inputs[i], f"/inputs/{i}") for i in wrong[:MAX_LISTED_ERRORS]]
+        raise InvalidInput(f"wrong: {len(wrong)} of {len(inputs)} items", errors)
+    return inputs
+
+
+def _is_single_text(item: Any) -> bool:
+    return isinstance(item, list) and len(item) == 1 and isinstance(item[0], str)
+
+
+def _not_a_single_text(item: Any, pointer: str) -> ItemError:
+    """Return why `item` is no array of one text: it may be a pair, which other models compare."""
+    if not isinstance(item, list):
+        return ItemError("type", "expected an array", pointer)
+    if len(item) != 1:
+        found = f"expected one text, found {len(item)}; the model takes no pairs of texts"
+        return ItemError("length", found, pointer)
+    return ItemError("type", "expected a string", f"{pointer}/0")
+
+
+def _capitalized(direction: Any) -> Any:
+    """Return a direction as the schema has it: there in one spelling only.
+
+    Generated clients name a constant after each, and `Left` and `left` would be the same.
+    """
+    return direction.capitalize() if direction in ("left", "right") else direction
 
 
 _VISIBLE = {"type": "string", **VISIBLE_TEXT}
@@ -55,8 +99,9 @@ class PredictParameters(BaseModel):
     model_config = ConfigDict(strict=True)
 
     top_k: Annotated[
-        WholeNumber | None,
+        int | None,
         Field(ge=1, description="How many labels, best first; more than the model has gives all."),
+        WHOLE,
     ] = None
     function_to_apply: Annotated[
         Function | None,
@@ -118,7 +163,7 @@ class PredictRequest(BaseModel):
     ] = None
     truncation_direction: Annotated[
         Literal["Left", "Right"],
-        BeforeValidator(lambda given: {"left": "Left", "right": "Right"}.get(given, given)),
+        BeforeValidator(_capitalized),
         Field(description="Which end of a longer text is left out; in lower case too."),
     ] = "Right"
 
@@ -189,8 +234,6 @@ def parse_predict(document: Any, settings: Settings) -> PredictRequest:
     if isinstance(document, dict) and isinstance(inputs := document.get("inputs"), list):
         check_count(inputs, settings)
     asked = validated(_REQUEST, document, example='{"inputs": "..."}')
-    if asked.nested:
-        _check_single(asked.inputs)
     if asked.raw_scores and asked.function != "none":
         error = ItemError("value", "asks for logits; function_to_apply does not", "/raw_scores")
         raise InvalidInput(f"either raw_scores or function_to_apply {asked.function}", [error])
@@ -198,34 +241,9 @@ def parse_predict(document: Any, settings: Settings) -> PredictRequest:
     return asked
 
 
-def _check_single(inputs: Inputs) -> None:
-    """Return if each inner array holds one text.
-
-    Raises:
-        InvalidInput: some hold a pair, which other models compare, or nothing.
-    """
-    errors = [
-        ItemError(
-            "length",
-            f"expected one text, found {len(texts)}; the model takes no pairs of texts",
-            pointer=f"/inputs/{index}",
-        )
-        for index, texts in enumerate(inputs)
-        if len(texts) != 1
-    ]
-    if errors:
-        raise InvalidInput(f"not one text: {len(errors)} of {len(inputs)} arrays", errors)
-
-
 def render_predict(asked: PredictRequest, predictions: Predictions) -> bytes:
     """Return `[{"label", "score"}, ...]`, best first, for each text; flat where that is asked."""
     scores = SCORES[asked.function](predictions)
     top_k = (asked.parameters and asked.parameters.top_k) or len(predictions.labels)
-    answers = [
-        [
-            {"label": label, "score": score}
-            for label, score in predictions.ranked(index, top_k, scores=scores)
-        ]
-        for index in range(len(predictions))
-    ]
+    answers = ranked_labels(predictions, top_k, scores=scores)
     return orjson.dumps(answers[0] if asked.flat else answers)

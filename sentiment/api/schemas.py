@@ -2,10 +2,19 @@
 
 from typing import Annotated, Any
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from sentiment.api.texts import VISIBLE_TEXT, check_count, checked_texts, validated
+from sentiment.api.texts import (
+    VISIBLE_TEXT,
+    check_count,
+    checked_texts,
+    strings,
+    validated,
+    validated_items,
+)
 from sentiment.errors import InvalidInput, ItemError
 from sentiment.predictions import Predictions
 from sentiment.settings import Settings
@@ -42,8 +51,6 @@ class Sentiment(BaseModel):
 
 
 _OBJECT = TypeAdapter(TextItem)
-_OBJECTS = TypeAdapter(list[TextItem])
-_STRINGS = TypeAdapter(list[Annotated[str, Field(strict=True)]])
 
 
 def parse_texts(document: Any, settings: Settings) -> list[str]:
@@ -56,9 +63,8 @@ def parse_texts(document: Any, settings: Settings) -> list[str]:
         check_count(document, settings)
     # The first item decides the form, so that an error can say what the others should be.
     if isinstance(document, list) and document and isinstance(document[0], str):
-        texts = validated(_STRINGS, document)
-        return checked_texts(texts, settings, pointer="/{}")
-    items = validated(_OBJECTS, document)
+        return checked_texts(strings(document, pointer="/{}"), settings, pointer="/{}")
+    items = validated_items(_OBJECT, document)
     return checked_texts([item.text for item in items], settings, pointer="/{}/text")
 
 
@@ -86,18 +92,41 @@ def parse_top_k(value: str | None) -> int | None:
     return int(value[:9])
 
 
+def parse_flag(name: str, value: str | None) -> bool:
+    """Return the query parameter `name`; `True` where it is absent.
+
+    Raises:
+        InvalidInput: neither `true` nor `false`.
+    """
+    if value not in (None, "true", "false"):
+        error = ItemError("value", "expected true or false", parameter=name)
+        raise InvalidInput(f"the query parameter {name} is wrong", [error])
+    return value != "false"
+
+
+def best_labels(predictions: Predictions) -> list[dict[str, Any]]:
+    """Return `{"label", "score"}` of the most probable label of each text."""
+    return [{"label": label, "score": score} for label, score in predictions.top()]
+
+
+def ranked_labels(
+    predictions: Predictions, top_k: int, *, scores: npt.NDArray[np.float32] | None = None
+) -> list[list[dict[str, Any]]]:
+    """Return `[{"label", "score"}, ...]` of each text; arguments as of `Predictions.ranked`."""
+    return [
+        [
+            {"label": label, "score": score}
+            for label, score in predictions.ranked(index, top_k, scores=scores)
+        ]
+        for index in range(len(predictions))
+    ]
+
+
 def render_predictions(predictions: Predictions, top_k: int | None) -> bytes:
     """Return `[{"label", "score"}, ...]`; with `top_k` an array of them for each text."""
     if top_k is None:
-        return orjson.dumps(
-            [{"label": label, "score": score} for label, score in predictions.top()]
-        )
-    return orjson.dumps(
-        [
-            [{"label": label, "score": score} for label, score in predictions.ranked(i, top_k)]
-            for i in range(len(predictions))
-        ]
-    )
+        return orjson.dumps(best_labels(predictions))
+    return orjson.dumps(ranked_labels(predictions, top_k))
 
 
 def render_sentiment(predictions: Predictions) -> bytes:

@@ -14,6 +14,7 @@ from sentiment import Settings
 from sentiment.api.app import create_app
 from sentiment.api.openapi import error_classes
 from sentiment.api.routes import ROUTES, described, route_names
+from sentiment.errors import ModelError
 from sentiment.models import COMPACT_FOLDER, read_model
 from tests.application import metric
 from tests.contract import NEGATIVE, POSITIVE, problem
@@ -228,6 +229,14 @@ def test_an_unknown_method_is_told_the_known_ones(client, method, path, allow):
 @pytest.mark.parametrize("path", ["/nothing", "/docs/", "/livez/", "/docs/app.py", "/docs/..%2Fx"])
 def test_an_unknown_path_is_no_redirect(client, path):
     problem(client.get(path, follow_redirects=False), 404, "not-found")
+
+
+def test_a_start_that_fails_fails_whoever_waits_for_it(tmp_path):
+    with (
+        pytest.raises(ModelError),
+        TestClient(create_app(Settings(model=str(tmp_path), threads=2))),
+    ):
+        pytest.fail("it started without a model")
 
 
 def test_probes_are_green(client):

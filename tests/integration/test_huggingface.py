@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 
 from sentiment import Settings
 from sentiment.api.app import create_app
+from sentiment.manifest import renew_entry
 from sentiment.models import COMPACT_FOLDER, resolve_model
 from sentiment.tokenization import load_tokenizer
 from tests.application import metric
@@ -118,16 +119,20 @@ def differences(logits):
     return {label: logits[label] - logits[LABELS[0]] for label in LABELS}
 
 
-def test_raw_scores_are_logits_whose_differences_are_log_odds(ask):
+def test_raw_scores_are_logits_whose_differences_are_log_odds_times_the_temperature(ask):
     logits = as_scores(ask(POSITIVE, raw_scores=True))
-    expected = log_odds(as_scores(ask(POSITIVE)))
+    odds = log_odds(as_scores(ask(POSITIVE)))
+    temperature = resolve_model("compact").temperature
+    expected = {label: temperature * each for label, each in odds.items()}
     assert differences(logits) == pytest.approx(expected, abs=1e-4)
 
 
 def test_raw_scores_and_sigmoids_know_nothing_of_the_temperature(service, tmp_path):
     folder = shutil.copytree(COMPACT_FOLDER, tmp_path / "calibrated")
-    fitted = {"temperature": 2.0, "weights_sha256": resolve_model(str(folder)).weights_sha256}
+    model = resolve_model(str(folder))
+    fitted = {"temperature": 2 * model.temperature, "weights_sha256": model.weights_sha256}
     (folder / "temperature.json").write_text(json.dumps(fitted))
+    renew_entry(folder / "temperature.json")
     settings = Settings(model=str(folder), threads=2, precision="fp32")
     with TestClient(create_app(settings)) as calibrated:
         asked = [
@@ -218,6 +223,30 @@ def test_a_pair_of_texts_is_refused_for_what_it_is(refuse):
     )
 
 
+def test_each_item_is_named_for_what_it_lacks(refuse):
+    document = refuse({"inputs": [["a"], "b", [1], ["a", "b"], None, ["c"]]})
+    assert pointers(document) == [
+        ("/inputs/1", "type"),
+        ("/inputs/2/0", "type"),
+        ("/inputs/3", "length"),
+        ("/inputs/4", "type"),
+    ]
+    assert document["detail"] == "wrong: 4 of 6 items"
+
+
+def test_twenty_wrong_items_are_named_and_all_are_counted(refuse):
+    for wrong in (["a"] + [1] * 30, [["a"]] + [[]] * 30):
+        document = refuse({"inputs": wrong})
+        assert len(document["errors"]) == 20
+        assert document["detail"] == "wrong: 30 of 31 items"
+
+
+@pytest.mark.parametrize("inner", [[1] * 2_000_000, ["a"] * 1_000_000])
+def test_an_inner_array_as_large_as_a_body_is_one_wrong_item(refuse, inner):
+    document = refuse({"inputs": [inner]})
+    assert pointers(document) == [("/inputs/0", "length")]
+
+
 @pytest.mark.parametrize("function", ["softmax", "sigmoid"])
 def test_raw_scores_of_a_function_are_a_contradiction(refuse, function):
     body = {"inputs": "a", "raw_scores": True, "parameters": {"function_to_apply": function}}
@@ -247,6 +276,9 @@ def test_raw_scores_of_a_function_are_a_contradiction(refuse, function):
         ({"inputs": "a", "raw_scores": 1}, "/raw_scores", "value"),
         ({"inputs": "a", "truncate": "no"}, "/truncate", "value"),
         ({"inputs": "a", "truncation_direction": "Up"}, "/truncation_direction", "value"),
+        ({"inputs": "a", "truncation_direction": []}, "/truncation_direction", "value"),
+        ({"inputs": "a", "truncation_direction": {}}, "/truncation_direction", "value"),
+        ({"inputs": "a", "truncation_direction": None}, "/truncation_direction", "value"),
     ],
     ids=json.dumps,
 )

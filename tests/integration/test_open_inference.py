@@ -280,6 +280,21 @@ def test_classes_are_ranked_with_their_scores_and_indices(client, classes, given
         assert float(score) == pytest.approx(each["score"], abs=1e-5)
 
 
+def test_numbers_are_whole_as_json_schema_has_it(client):
+    wanted = [{"name": "probabilities", "parameters": {"classification": 2.0}}]
+    response = post(client, {"inputs": [GOOD | {"shape": [1.0]}], "outputs": wanted})
+    assert len(outputs(response)["probabilities"]) == 2
+    binary = packed([POSITIVE])
+    size = {"binary_data_size": float(len(binary))}
+    response = post_binary(client, [POSITIVE], tensor={"parameters": size})
+    assert outputs(response)["label"] == ["positive"]
+
+
+def test_an_id_of_256_characters_comes_back(client):
+    name = "📈" * 256
+    assert post(client, {"id": name, "inputs": [GOOD]}).json()["id"] == name
+
+
 def test_truncation_is_said_in_the_document_too(client):
     response = post(client, {"inputs": [tensor(["short", text_of(600), text_of(700)])]})
     assert response.headers["x-truncated"] == "2"
@@ -351,12 +366,23 @@ GOOD = tensor([POSITIVE])
         ({"inputs": [GOOD | {"name": CANARY}]}, "/inputs/0/name", "Input should be 'text'"),
         ({"inputs": [GOOD | {"datatype": "FP32"}]}, "/inputs/0/datatype", "should be 'BYTES'"),
         ({"inputs": [GOOD | {"shape": [-1]}]}, "/inputs/0/shape/0", "greater than or equal to 0"),
-        ({"inputs": [GOOD | {"shape": [1.0]}]}, "/inputs/0/shape/0", "valid integer"),
+        ({"inputs": [GOOD | {"shape": [1.5]}]}, "/inputs/0/shape/0", "valid integer"),
+        ({"inputs": [GOOD | {"shape": [2**53]}]}, "/inputs/0/shape/0", "less than or equal"),
+        ({"inputs": [GOOD | {"shape": [2**63]}]}, "/inputs/0/shape/0", "less than or equal"),
+        ({"inputs": [GOOD | {"shape": [1, 2**64 - 1]}]}, "/inputs/0/shape/1", "less than or equal"),
+        ({"inputs": [GOOD | {"shape": [1e300]}]}, "/inputs/0/shape/0", "less than or equal"),
+        ({"inputs": [GOOD | {"shape": [-(2**63)]}]}, "/inputs/0/shape/0", "greater than or equal"),
+        ({"inputs": [GOOD | {"shape": [-1e300]}]}, "/inputs/0/shape/0", "greater than or equal"),
         ({"inputs": [GOOD | {"shape": [True]}]}, "/inputs/0/shape/0", "valid integer"),
         ({"inputs": [GOOD | {"shape": []}]}, "/inputs/0/shape", "at least 1 item"),
         ({"inputs": [GOOD | {"shape": [1, 1, 1]}]}, "/inputs/0/shape", "at most 2 items"),
         ({"inputs": [GOOD | {"shape": [2, 2]}]}, "/inputs/0/shape", "expected [n], [n, 1]"),
-        ({"inputs": [GOOD | {"shape": [2**63, 2**63]}]}, "/inputs/0/shape", "expected [n], [n, 1]"),
+        ({"inputs": [GOOD | {"shape": [2**52, 2**52]}]}, "/inputs/0/shape", "expected [n], [n, 1]"),
+        ({"inputs": [GOOD | {"shape": [1] * 2_000_000}]}, "/inputs/0/shape", "at most 2 items"),
+        ({"inputs": [GOOD | {"shape": ["a"] * 900_000}]}, "/inputs/0/shape", "at most 2 items"),
+        ({"inputs": [GOOD | {"data": [1] * 900_000}]}, "/inputs/0/data", "the shape says 1"),
+        ({"inputs": [1] * 2_000_000}, "/inputs", "at most 1 item"),
+        ({"inputs": [GOOD], "outputs": [1] * 900_000}, "/outputs", "at most 3 items"),
         ({"inputs": [GOOD | {"shape": [2]}]}, "/inputs/0/data", "1 elements; the shape says 2"),
         ({"inputs": [GOOD | {"data": CANARY}]}, "/inputs/0/data", "expected an array"),
         ({"inputs": [GOOD | {"data": [1]}]}, "/inputs/0/data/0", "expected a string"),
@@ -388,6 +414,7 @@ GOOD = tensor([POSITIVE])
             "not served here: leave it out",
         ),
         ({"inputs": [GOOD], "id": 1}, "/id", "expected a string"),
+        ({"inputs": [GOOD], "id": CANARY * 26}, "/id", "at most 256 characters"),
         (
             {"inputs": [GOOD], "parameters": {"binary_data_output": "yes"}},
             "/parameters/binary_data_output",
@@ -472,7 +499,7 @@ def test_a_lone_surrogate_is_found_in_the_tensor(client):
     assert refusal(response, 422, "invalid-unicode")[0] == "/inputs/0/data/1"
 
 
-@pytest.mark.parametrize("count", [301, 2**40])
+@pytest.mark.parametrize("count", [301, 2**40, 2**53 - 1])
 def test_too_many_texts_are_refused_by_their_shape(client, count):
     problem(post(client, {"inputs": [GOOD | {"shape": [count]}]}), 413, "too-many-texts")
     response = post_binary(client, [], tensor={"shape": [1, count]})

@@ -35,16 +35,40 @@ def examples():
         for method, operation in operations.items():
             for media, content in operation.get("requestBody", {}).get("content", {}).items():
                 for number, example in content.get("examples", {}).items():
-                    yield pytest.param(path, media, example["value"], id=f"{method}{path}-{number}")
+                    name = f"{method}{path}-{number}"
+                    yield pytest.param(method, path, media, example["value"], id=name)
 
 
-@pytest.mark.parametrize(("path", "media", "value"), [*examples()])
-def test_every_example_in_the_document_is_answered(service, path, media, value):
+@pytest.mark.parametrize(("method", "path", "media", "value"), [*examples()])
+def test_every_example_in_the_document_is_answered(service, method, path, media, value):
     content = value if isinstance(value, str) else json.dumps(value)
     path = path.replace("{name}", service.get("/info").json()["model"]["name"])
     path = path.replace("{version}", "1")
-    response = service.post(path, content=content, headers={"Content-Type": media})
+    response = service.request(method, path, content=content, headers={"Content-Type": media})
     assert response.status_code == 200, response.text
+    if path == "/v1/stream":
+        *answers, end = map(json.loads, response.text.splitlines())
+        assert answers
+        assert not any("error" in answer for answer in answers)
+        assert (end["done"], end["errors"]) == (True, 0)
+
+
+def test_no_schema_names_a_value_in_two_spellings_of_one_name():
+    # Generated clients make a constant of each.
+    for name, choices in enumerations(described()):
+        assert len({str(choice).lower() for choice in choices}) == len(choices), name
+
+
+def enumerations(schema, name=""):
+    """Yield every `enum` in a document, with its place."""
+    if isinstance(schema, dict):
+        if isinstance(choices := schema.get("enum"), list):
+            yield name, choices
+        for key, value in schema.items():
+            yield from enumerations(value, f"{name}/{key}")
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from enumerations(value, name)
 
 
 @pytest.mark.nightly

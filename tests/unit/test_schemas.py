@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sentiment.api.json_bodies import MAX_CONTAINERS, parse_json
 from sentiment.api.problems import render_problem
-from sentiment.api.schemas import parse_text, parse_texts, parse_top_k
+from sentiment.api.schemas import parse_flag, parse_text, parse_texts, parse_top_k
 from sentiment.errors import (
     InvalidEncoding,
     InvalidInput,
@@ -241,6 +241,18 @@ def test_a_wrong_top_k_is_named_as_a_parameter(value):
     with pytest.raises(InvalidInput) as caught:
         parse_top_k(value)
     assert [item.parameter for item in caught.value.errors] == ["top_k"]
+
+
+@pytest.mark.parametrize(("value", "flag"), [(None, True), ("true", True), ("false", False)])
+def test_a_flag_is_true_or_false_or_absent(value, flag):
+    assert parse_flag("sentences", value) is flag
+
+
+@pytest.mark.parametrize("value", ["", "1", "True", " true", "no"])
+def test_a_wrong_flag_is_named_as_a_parameter(value):
+    with pytest.raises(InvalidInput) as caught:
+        parse_flag("sentences", value)
+    assert [item.parameter for item in caught.value.errors] == ["sentences"]
 
 
 def test_a_problem_lists_at_most_twenty_items_and_counts_them_all():

@@ -5,7 +5,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sentiment.api.answering import answer_headers, classify, read_document, settings_of
-from sentiment.api.descriptions import Face, array, classifying, ref
+from sentiment.api.descriptions import TOP_K, Face, array, classifying, ref
 from sentiment.api.predicting import predict
 from sentiment.api.responses import JSONBytes
 from sentiment.api.schemas import (
@@ -79,15 +79,7 @@ FACE = Face(
                     "As `POST /predict`": {"inputs": "Profit doubles", "parameters": {}},
                 },
                 answer={"anyOf": [_SCORES, array(_SCORES), _LABELS, array(_LABELS)]},
-                parameters=[
-                    {
-                        "name": "top_k",
-                        "in": "query",
-                        "description": "Answer each text with its best `top_k` labels, as "
-                        "an array. More than the model has gives all.",
-                        "schema": {"type": "integer", "minimum": 1},
-                    }
-                ],
+                parameters=[TOP_K],
             )
         },
         "/analyze_sentiment": {

@@ -20,9 +20,10 @@ from sentiment.api.descriptions import Face, array, classifying, ref
 from sentiment.api.identifiers import Identifier
 from sentiment.api.json_bodies import parse_json
 from sentiment.api.responses import JSONBytes
-from sentiment.api.texts import VISIBLE_TEXT, check_count, validated
+from sentiment.api.schemas import parse_flag
+from sentiment.api.texts import VISIBLE_TEXT, check_count, validated_items
 from sentiment.documents import summaries
-from sentiment.errors import InvalidInput, ItemError, TextEmpty, TooManyTexts
+from sentiment.errors import ItemError, TextEmpty, TooManyTexts
 from sentiment.predictions import Predictions
 from sentiment.sentences import Span, sentence_spans
 from sentiment.settings import Settings
@@ -110,7 +111,7 @@ class DocumentSentiment(BaseModel):
 
 async def documents(request: Request) -> Response:
     """`POST /v1/documents`: an array of documents, sentences and their sum for each."""
-    with_sentences = parse_with_sentences(request.query_params.get("sentences"))
+    with_sentences = parse_flag("sentences", request.query_params.get("sentences"))
     settings = settings_of(request)
     posted = parse_documents(await read_json(request), settings)
     if sum(len(document.text) for document in posted) > OFF_LOOP_CHARS:
@@ -128,7 +129,7 @@ async def documents(request: Request) -> Response:
     return JSONBytes(body, headers=answer_headers(request, predictions))
 
 
-_DOCUMENTS = TypeAdapter(list[Document])
+_DOCUMENT = TypeAdapter(Document)
 
 
 def parse_documents(body: bytes, settings: Settings) -> list[Document]:
@@ -140,19 +141,7 @@ def parse_documents(body: bytes, settings: Settings) -> list[Document]:
     document = parse_json(body, members=("id", "text"))
     if isinstance(document, list):
         check_count(document, settings)
-    return validated(_DOCUMENTS, document)
-
-
-def parse_with_sentences(value: str | None) -> bool:
-    """Return the query parameter `sentences`; `True` where it is absent.
-
-    Raises:
-        InvalidInput: neither `true` nor `false`.
-    """
-    if value not in (None, "true", "false"):
-        error = ItemError("value", "expected true or false", parameter="sentences")
-        raise InvalidInput("the query parameter sentences is wrong", [error])
-    return value != "false"
+    return validated_items(_DOCUMENT, document)
 
 
 def split(posted: Sequence[Document], settings: Settings) -> list[list[Span]]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, WithJsonSchema
 
+from sentiment.api.identifiers import MAX_CHARS, MAX_WHOLE, WHOLE
 from sentiment.api.json_bodies import parse_json
 from sentiment.api.tensors import (
     LENGTH_HEADER,
@@ -17,8 +18,7 @@ from sentiment.api.tensors import (
     unpacked_texts,
     wrong,
 )
-from sentiment.api.texts import VISIBLE_TEXT, check_count, checked_texts, validated
-from sentiment.errors import InvalidInput, ItemError
+from sentiment.api.texts import VISIBLE_TEXT, check_count, checked_texts, strings, validated
 from sentiment.predictions import Predictions
 from sentiment.settings import Settings
 
@@ -43,7 +43,9 @@ class InputParameters(_NoSharedMemory):
     """Of the input. Other parameters are ignored."""
 
     binary_data_size: Annotated[
-        int | None, Field(ge=0, description="Bytes behind the JSON that take the place of `data`.")
+        int | None,
+        Field(ge=0, description="Bytes behind the JSON that take the place of `data`."),
+        WHOLE,
     ] = None
 
 
@@ -52,7 +54,7 @@ class InputTensor(_Strict):
 
     name: Literal["text"]
     shape: Annotated[
-        list[Annotated[int, Field(ge=0)]],
+        list[Annotated[int, Field(ge=0, le=MAX_WHOLE), WHOLE]],
         Field(min_length=1, max_length=2, description="`[n]`, `[n, 1]` or `[1, n]`."),
     ]
     datatype: Literal["BYTES"]
@@ -74,6 +76,7 @@ class OutputParameters(_NoSharedMemory):
         Field(
             ge=1, description="Of `probabilities` only the best so many, as `score:index:label`."
         ),
+        WHOLE,
     ] = None
 
 
@@ -95,7 +98,7 @@ class RequestParameters(_Strict):
 class InferenceRequest(_Strict):
     """Texts to classify, as a tensor."""
 
-    id: Annotated[str | None, Field(description="Echoed.")] = None
+    id: Annotated[str | None, Field(max_length=MAX_CHARS, description="Echoed.")] = None
     parameters: RequestParameters | None = None
     inputs: Annotated[list[InputTensor], Field(min_length=1, max_length=1)]
     outputs: Annotated[
@@ -210,24 +213,13 @@ def _texts(tensor: InputTensor, binary: bytes, settings: Settings) -> list[str]:
         if binary:
             raise wrong(f"{len(binary)} bytes behind the JSON belong to no tensor", "/inputs/0")
         data, pointer = flat_data(tensor.data, tensor.shape)
-        return checked_texts(_strings(data, pointer), settings, pointer=pointer)
+        return checked_texts(strings(data, pointer=pointer), settings, pointer=pointer)
     if size is None:
         raise wrong("expected a member named data, or binary data", "/inputs/0", code="missing")
     if size != len(binary):
         detail = f"{len(binary)} bytes behind the JSON, whose length {LENGTH_HEADER} says"
         raise wrong(detail, "/inputs/0/parameters/binary_data_size")
     return checked_texts(unpacked_texts(binary, count), settings, pointer="/inputs/0/data/{}")
-
-
-def _strings(data: Sequence[Any], pointer: str) -> list[str]:
-    errors = [
-        ItemError("type", "expected a string", pointer=pointer.format(index))
-        for index, element in enumerate(data)
-        if not isinstance(element, str)
-    ]
-    if errors:
-        raise InvalidInput(f"wrong: {len(errors)} of {len(data)} elements", errors)
-    return list(data)
 
 
 def _check_outputs(outputs: Sequence[WantedOutput]) -> None:

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from sentiment.api.identifiers import Identifier, identifier
 from sentiment.api.json_bodies import parse_json
 from sentiment.api.lines import Line
-from sentiment.api.schemas import LabelScore, TextItem
+from sentiment.api.schemas import LabelScore, TextItem, best_labels, ranked_labels
 from sentiment.api.texts import checked_texts, validated
 from sentiment.errors import InvalidInput, ItemError, RequestError, TextTooLong
 from sentiment.predictions import Predictions
@@ -140,12 +140,9 @@ def line_error(refusal: RequestError) -> LineError:
 def answers(predictions: Predictions, top_k: int | None) -> list[Answer]:
     """Return what each text got."""
     if top_k is None:
-        found = [{"label": label, "score": score} for label, score in predictions.top()]
+        found = best_labels(predictions)
     else:
-        found = [
-            {"labels": [{"label": label, "score": score} for label, score in ranked]}
-            for ranked in (predictions.ranked(i, top_k) for i in range(len(predictions)))
-        ]
+        found = [{"labels": labels} for labels in ranked_labels(predictions, top_k)]
     for index in predictions.truncated.nonzero()[0].tolist():
         found[index]["truncated"] = True
     return [*found]

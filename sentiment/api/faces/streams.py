@@ -9,11 +9,10 @@ from sentiment import errors
 from sentiment.api.answering import analyzer_of
 from sentiment.api.bodies import require_lines
 from sentiment.api.clients import timeout_s
-from sentiment.api.descriptions import NOT_WORKING, READING, Face, classifying, ref
+from sentiment.api.descriptions import NOT_WORKING, READING, TOP_K, Face, classifying, ref
 from sentiment.api.faces.stream_lines import StreamedAnswer, StreamedText, StreamEnd
 from sentiment.api.faces.streaming import Stream, Streams
-from sentiment.api.schemas import parse_top_k
-from sentiment.errors import InvalidInput, ItemError
+from sentiment.api.schemas import parse_flag, parse_top_k
 
 TAG = "streams"
 
@@ -23,24 +22,12 @@ MEDIA_TYPE = "application/x-ndjson"
 async def stream(request: Request) -> Response:
     """`POST /v1/stream`: any number of texts, each answered as soon as it can be."""
     top_k = parse_top_k(request.query_params.get("top_k"))
-    ordered = parse_ordered(request.query_params.get("ordered"))
+    ordered = parse_flag("ordered", request.query_params.get("ordered"))
     allowed_s = timeout_s(request)
     require_lines(request)
     # What would be refused for want of time is refused before it is read.
     analyzer_of(request).check_admission()
     return StreamedLines(request, top_k=top_k, ordered=ordered, timeout_s=allowed_s)
-
-
-def parse_ordered(value: str | None) -> bool:
-    """Return the query parameter `ordered`, or that it is so where it is absent.
-
-    Raises:
-        InvalidInput: neither `true` nor `false`.
-    """
-    if value not in (None, "true", "false"):
-        error = ItemError("value", "expected true or false", parameter="ordered")
-        raise InvalidInput("the query parameter ordered is wrong", [error])
-    return value != "false"
 
 
 class StreamedLines(Response):
@@ -108,13 +95,7 @@ _OPERATION = classifying(
         errors.Draining,
     ),
     parameters=[
-        {
-            "name": "top_k",
-            "in": "query",
-            "description": "Answer each text with `labels`, its best `top_k`. More than the model "
-            "has gives all.",
-            "schema": {"type": "integer", "minimum": 1},
-        },
+        TOP_K,
         {
             "name": "ordered",
             "in": "query",

@@ -16,7 +16,7 @@ test: $(VENV)/dev.stamp ## Run every test (ARGS= goes to pytest)
 	$(RUN) -m pytest --cov --cov-report=term $(ARGS)
 
 test-nightly: $(VENV)/dev.stamp ## Run the tests that take minutes (ARGS= goes to pytest)
-	$(RUN) -m pytest -m nightly $(ARGS)
+	$(RUN) -m pytest -m nightly --timeout 3600 $(ARGS)
 
 test-offline: $(VENV)/dev.stamp ## Run every test without a network, and fail if one wants it
 	$(RUN) tests/offline.py $(ARGS)

@@ -1,6 +1,6 @@
 """The predictions for sentences become one answer for each document they came from."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,15 +45,15 @@ class Summary:
     """The same of the label negative."""
 
 
-def summaries(predictions: Predictions, sentence_counts: Sequence[int]) -> list[Summary]:
-    """Return a summary for each document.
+def summaries(predictions: Predictions, sentence_counts: Sequence[int]) -> Iterator[Summary]:
+    """Yield a summary for each document; to make thousands of them takes a while.
 
     Args:
         predictions: of the sentences of all documents, one document after the other.
         sentence_counts: how many of them each document has, 1 or more.
     """
     if not sentence_counts:
-        return []
+        return
     labels = predictions.labels
     counts = np.asarray(sentence_counts)
     starts = np.cumsum(counts) - counts
@@ -82,8 +82,8 @@ def summaries(predictions: Predictions, sentence_counts: Sequence[int]) -> list[
         (label_counts / counts[:, None]).tolist(),
         strict=True,
     )
-    return [
-        Summary(
+    for index, (label, score, net_score, mean, label_count, share) in enumerate(columns):
+        yield Summary(
             label=labels[label],
             score=score,
             net=net_score,
@@ -93,8 +93,6 @@ def summaries(predictions: Predictions, sentence_counts: Sequence[int]) -> list[
             most_positive=strongest[POSITIVE][index] if POSITIVE in strongest else None,
             most_negative=strongest[NEGATIVE][index] if NEGATIVE in strongest else None,
         )
-        for index, (label, score, net_score, mean, label_count, share) in enumerate(columns)
-    ]
 
 
 def _strongest(

@@ -28,6 +28,7 @@ from sentiment.launcher import run
 from sentiment.listeners import Listeners
 from sentiment.logs import configure_logging
 from sentiment.metrics import Metrics
+from sentiment.models import resolve_model
 from sentiment.predictions import Logits
 from sentiment.settings import Settings
 
@@ -41,8 +42,13 @@ class PacedEngine:
     batch_type = PackedBatch
     token_budgets = (1024,)
 
-    def __init__(self, *, base_s: float, token_s: float, leak_bytes: int) -> None:
-        """Take `base_s + token_s * tokens` a pass, and keep `leak_bytes` for each text."""
+    def __init__(
+        self, *, base_s: float, token_s: float, leak_bytes: int, temperature: float
+    ) -> None:
+        """Take `base_s + token_s * tokens` a pass, and keep `leak_bytes` for each text.
+
+        The server will divide logits by `temperature`.
+        """
         self.poisoned = False
         self.dies = False
         self.hangs = False
@@ -50,6 +56,7 @@ class PacedEngine:
         self._base_s = base_s
         self._token_s = token_s
         self._leak_bytes = leak_bytes
+        self._temperature = temperature
         self._leaked: list[bytes] = []
         _, self._poison = poison()
 
@@ -73,7 +80,7 @@ class PacedEngine:
             probabilities[row] = (1 - score) / 2
             probabilities[row, label] = score
         time.sleep(max(0.0, ends_at - time.perf_counter()))
-        return np.log(probabilities).astype(np.float32)
+        return (self._temperature * np.log(probabilities)).astype(np.float32)
 
     def obey(self) -> None:
         """Do what standard input says, until it ends."""
@@ -104,6 +111,7 @@ def main() -> None:
         base_s=arguments.base_ms / 1000,
         token_s=arguments.token_ms / 1000,
         leak_bytes=arguments.leak_bytes,
+        temperature=resolve_model(settings.model).temperature,
     )
     threading.Thread(target=engine.obey, daemon=True).start()
     serve_engine(engine, settings, port=arguments.port)

@@ -24,6 +24,7 @@ from sentiment.api.middleware import Observation
 from sentiment.api.responses import ProblemResponse
 from sentiment.api.routes import ROUTES, route_names
 from sentiment.api.security_headers import SecurityHeaders
+from sentiment.api.turns import Turns
 from sentiment.errors import (
     InternalError,
     MethodNotAllowed,
@@ -48,6 +49,7 @@ class State(TypedDict):
     lifecycle: Lifecycle
     bodies: Bodies
     streams: Streams
+    turns: Turns
 
 
 def create_app(
@@ -82,6 +84,7 @@ def create_app(
                     "lifecycle": lifecycle,
                     "bodies": Bodies(max_body_bytes=settings.max_body_bytes),
                     "streams": Streams(max_streams=settings.max_streams, metrics=metrics),
+                    "turns": Turns(max_body_bytes=settings.max_body_bytes),
                 }
             finally:
                 metrics.worker_processes.set(0)

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import orjson
 
+from sentiment.api.problems import MAX_LISTED_ERRORS
 from sentiment.errors import InvalidEncoding, InvalidJson, InvalidUnicode, ItemError, TooManyTexts
 
 SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -68,14 +69,14 @@ def _refuse_json(body: bytes, error: orjson.JSONDecodeError, members: Collection
         document = json.loads(source, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise broken from None
+    pointers = [where for where, text in _texts(document, members) if not _encodable(text)]
+    if not pointers:  # it stands elsewhere, or orjson minds something else
+        raise broken from None
     errors = [
         ItemError("invalid-unicode", "a lone surrogate", pointer=where)
-        for where, text in _texts(document, members)
-        if not _encodable(text)
+        for where in pointers[:MAX_LISTED_ERRORS]
     ]
-    if not errors:  # it stands elsewhere, or orjson minds something else
-        raise broken from None
-    raise InvalidUnicode(f"a lone surrogate in each of {len(errors)} texts", errors) from None
+    raise InvalidUnicode(f"a lone surrogate in each of {len(pointers)} texts", errors) from None
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -177,6 +177,26 @@ def test_a_file_of_too_many_bytes_is_refused_unread(playground, tmp_path):
     assert files_read() == 1
 
 
+def test_what_cannot_be_read_is_refused_by_name(playground, tmp_path):
+    # A folder that is dropped fails as this file does, which is gone before it is read.
+    path = tmp_path / "news.csv"
+    path.write_text(SPREADSHEET)
+    playground.page.evaluate(
+        "document.body.append(Object.assign(document.createElement('input'),"
+        " { type: 'file', id: 'taken' }))"
+    )
+    playground.page.set_input_files("#taken", path)
+    path.unlink()
+    playground.page.evaluate(
+        """() => {
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(document.getElementById("taken").files[0]);
+            document.documentElement.dispatchEvent(new DragEvent("drop", { dataTransfer }));
+        }"""
+    )
+    expect(playground.page.get_by_role("alert")).to_contain_text("news.csv cannot be used")
+
+
 def test_columns_sort_both_ways_and_say_so(playground):
     playground.score_lines(*HEADLINES)
     net = playground.page.get_by_role("columnheader", name="Net")

@@ -159,9 +159,7 @@ def test_a_lone_surrogate_in_deep_nesting_is_no_way_around(service, depth):
 # JSON of the wrong shape
 
 
-@pytest.mark.parametrize(
-    "document", [{}, {"text": "a"}, {"inputs": ["a"]}, "a", "", 0, 1.5, True, False, None]
-)
+@pytest.mark.parametrize("document", [{}, {"text": "a"}, "a", "", 0, 1.5, True, False, None])
 def test_anything_but_an_array_is_refused_as_a_whole(service, document):
     refused = problem(post(service, document), 422, "validation")
     assert [item["pointer"] for item in refused["errors"]] == [""]

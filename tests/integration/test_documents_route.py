@@ -1,6 +1,5 @@
 """`POST /v1/documents` over the real application with the bundled model."""
 
-import asyncio
 import json
 
 import pytest
@@ -8,9 +7,9 @@ from starlette.testclient import TestClient
 
 from sentiment import Settings
 from sentiment.api.app import create_app
-from sentiment.api.faces import documents as face
-from sentiment.api.faces.documents import COUNTED, OFF_LOOP_CHARS, split
-from sentiment.api.identifiers import MAX_WHOLE
+from sentiment.api.faces.documents import COUNTED, MAX_STEPS
+from sentiment.api.identifiers import EXPECTED, MAX_WHOLE
+from sentiment.manifest import renew_entry
 from sentiment.models import COMPACT_FOLDER
 from tests.application import metric
 from tests.contract import NEGATIVE, POSITIVE, problem
@@ -181,20 +180,12 @@ def test_an_article_of_6000_words_is_one_request(service):
     ]
     text = " ".join(sentences)
     assert len(text.split()) == 6000
-    assert len(text) > OFF_LOOP_CHARS
     before = metric(service, "sentiment_requests_total", route="POST /v1/documents")
     (answer,) = answers(service, {"id": "long", "text": text})
     assert texts_of(text, answer) == sentences
     assert answer["label"] == "positive"
     after = metric(service, "sentiment_requests_total", route="POST /v1/documents")
     assert after == before + 1
-
-
-def test_a_text_is_split_alike_in_a_thread_and_where_it_is(client):
-    (short,) = answers(client, {"text": ARTICLE})
-    filler = {"text": "Sales rose. " * (OFF_LOOP_CHARS // 10)}
-    (long, _) = answers(client, {"text": ARTICLE}, filler)
-    assert texts_of(ARTICLE, long) == texts_of(ARTICLE, short)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +218,7 @@ def test_a_wrong_document_is_named_and_the_whole_request_is_refused(
 
 def test_a_wrong_id_is_told_what_would_be_right(client):
     document = problem(post(client, {"id": {"a": 1}, "text": "a"}), 422, "validation")
-    assert document["errors"][0]["detail"] == "expected a string or a whole number below 2^53"
+    assert document["errors"][0]["detail"] == EXPECTED
 
 
 @pytest.mark.parametrize("member", ["id", "text"])
@@ -262,6 +253,20 @@ def test_far_too_many_sentences_are_not_counted_to_the_end(client):
     assert document["detail"].startswith(f"{COUNTED * 400} or more sentences; at most 400")
 
 
+def test_a_text_of_countless_lines_is_refused_though_it_has_few_sentences(client):
+    response = post(client, {"text": "!\n" * (MAX_STEPS + 1)})
+    document = problem(response, 413, "too-many-texts")
+    assert document["detail"].startswith(f"more than {MAX_STEPS} lines and pieces")
+
+
+def test_a_deadline_counts_the_splitting_too(client):
+    before = metric(client, "sentiment_batch_texts_count")
+    response = post(client, {"text": "a\n" * 60_000}, headers={"X-Timeout-Ms": "5"})
+    document = problem(response, 504, "deadline-exceeded")
+    assert document["detail"] == "not answered within 0.005 s"
+    assert metric(client, "sentiment_batch_texts_count") == before
+
+
 def test_more_documents_than_texts_are_refused_unread(client):
     response = post(client, *[{"text": "a"}] * 401)
     problem(response, 413, "too-many-texts")
@@ -284,19 +289,6 @@ def test_a_deadline_that_cannot_be_kept_is_refused(client):
     problem(response, 504, "deadline-exceeded")
 
 
-@pytest.mark.parametrize("chars", [OFF_LOOP_CHARS, OFF_LOOP_CHARS + 1])
-def test_a_large_body_is_split_off_the_event_loop(client, monkeypatch, chars):
-    on_loop = []
-
-    def splitting(*arguments):
-        on_loop.append(asyncio._get_running_loop() is not None)
-        return split(*arguments)
-
-    monkeypatch.setattr(face, "split", splitting)
-    answers(client, {"text": POSITIVE.ljust(chars)})
-    assert on_loop == [chars <= OFF_LOOP_CHARS]
-
-
 @pytest.fixture
 def model_with_labels(tmp_path):
     """Make a model like the bundled one whose labels have other names, in this order."""
@@ -311,6 +303,7 @@ def model_with_labels(tmp_path):
         config["id2label"] = {str(index): label for index, label in enumerate(labels)}
         config["label2id"] = {label: index for index, label in enumerate(labels)}
         (folder / "config.json").write_text(json.dumps(config))
+        renew_entry(folder / "config.json")
         return str(folder)
 
     return make

@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 
+from sentiment.manifest import renew_entry
 from sentiment.models import COMPACT_FOLDER
 from sentiment.tokenization import Tokenization
 from tests.application import Application, answers, scores, telling, wait_for
@@ -159,10 +160,10 @@ def test_while_no_engine_can_be_opened_everybody_is_told_so(monkeypatch):
 def test_a_text_that_the_tokenizer_cannot_bear_costs_its_own_request(application, monkeypatch):
     encode = Tokenization._encode_chunk
 
-    def fail_on_some(self, texts):
+    def fail_on_some(self, texts, left=False):
         if any("indigestible" in text for text in texts):
             raise RuntimeError("secret of the implementation")
-        return encode(self, texts)
+        return encode(self, texts, left)
 
     monkeypatch.setattr(Tokenization, "_encode_chunk", fail_on_some)
     application.expected_defects = True
@@ -201,6 +202,7 @@ def test_labels_keep_the_order_that_the_model_gives_them(tmp_path):
         "label2id": {n: i for i, n in enumerate(labels)},
     }
     (folder / "config.json").write_text(json.dumps(config | changed))
+    renew_entry(folder / "config.json")
     with Application(model=str(folder)) as application:
         application.engine.tamper = lambda logits: np.tile(np.float32([0, 1, 2]), (len(logits), 1))
         response = application.post("a")
@@ -243,7 +245,7 @@ def raise_cancelled(*_):
 def test_a_defect_of_ours_is_a_problem_without_details(application, monkeypatch, defect):
     application.expected_defects = True
     with monkeypatch.context() as patch:
-        patch.setattr("sentiment.api.routes.render_predictions", defect)
+        patch.setattr("sentiment.api.faces.classification.render_predictions", defect)
         response = application.post("a")
     problem(response, 500, "internal")
     assert "secret" not in response.text

@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 
 from sentiment import Settings
 from sentiment.api.app import create_app
+from sentiment.manifest import renew_entry
 from sentiment.models import COMPACT_FOLDER
 from tests.contract import NEGATIVE, POSITIVE
 
@@ -149,6 +150,7 @@ def test_labels_are_those_of_the_model_in_its_own_order(tmp_path):
     folder = tmp_path / "permuted"
     shutil.copytree(COMPACT_FOLDER, folder)
     change(folder, "config.json", id2label={"0": "up", "1": "Down", "2": "flat"})
+    renew_entry(folder / "config.json")
     with TestClient(create_app(Settings(model=str(folder), threads=2))) as client:
         answers = client.post("/", json=[POSITIVE, NEGATIVE]).json()
         assert [answer["label"] for answer in answers] == ["up", "down"]

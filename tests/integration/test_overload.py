@@ -2,7 +2,7 @@
 
 import pytest
 
-from sentiment.api import routes
+from sentiment.api import answering
 from sentiment.tokenization import Tokenization
 from tests.application import Application, answers, ids_of, scores, wait_for
 from tests.contract import problem
@@ -64,15 +64,15 @@ def test_a_refusal_costs_neither_parsing_nor_tokenising(full, monkeypatch):
     done = []
     encode = Tokenization.encode
 
-    async def counted(self, texts):
+    async def counted(self, *arguments):
         done.append("tokenised")
-        return await encode(self, texts)
+        return await encode(self, *arguments)
 
-    def parse(*_):
+    def parse(*_, **__):
         done.append("parsed")
 
     monkeypatch.setattr(Tokenization, "encode", counted)
-    monkeypatch.setattr(routes, "parse_texts", parse)
+    monkeypatch.setattr(answering, "parse_json", parse)
     problem(full.post("one too many"), 429, "overloaded")
     headers = {"Content-Type": "application/json"}
     problem(full.client.post("/", content=b"{not json", headers=headers), 429, "overloaded")
@@ -94,9 +94,9 @@ def test_only_what_is_accepted_is_tokenised(monkeypatch):
     tokenised = []
     encode = Tokenization.encode
 
-    async def counted(self, texts):
+    async def counted(self, texts, *options):
         tokenised.extend(texts)
-        return await encode(self, texts)
+        return await encode(self, texts, *options)
 
     with Application(deadline_s=3600, max_backlog_s=1000) as application:
         application.predict(token_s=TOKEN_S)

@@ -15,8 +15,8 @@ from sentiment.engines import open_engine
 from sentiment.engines.openvino import cpu_precision
 from sentiment.engines.quantization import CALIBRATION_FILE
 from sentiment.errors import DataError, ModelError, SettingsError
-from sentiment.manifest import verify_manifest, write_manifest
-from sentiment.models import COMPACT_FOLDER, read_model
+from sentiment.manifest import MANIFEST_FILE, verify_manifest, write_manifest
+from sentiment.models import COMPACT_FOLDER, TEMPERATURE_FILE, read_model
 from sentiment.predictions import softmax
 from sentiment.quantize import TEXTS as CALIBRATION_TEXTS
 from sentiment.quantize import quantize_model, read_texts
@@ -183,20 +183,20 @@ class TestCalibration:
 
     @pytest.fixture
     def folder(self, tmp_path):
-        """The compact model without its calibration."""
+        """The compact model without its calibration, and without the manifest that names it."""
         copied = tmp_path / "model"
-        shutil.copytree(COMPACT_FOLDER, copied)
-        (copied / CALIBRATION_FILE).unlink()
+        shutil.copytree(
+            COMPACT_FOLDER, copied, ignore=shutil.ignore_patterns(CALIBRATION_FILE, MANIFEST_FILE)
+        )
         return copied
 
-    def test_the_bundled_calibration_is_what_the_command_writes(self, tmp_path, encodings):
+    def test_the_bundled_calibration_is_what_the_command_writes(self, folder, tmp_path, encodings):
         written = quantize_model(
             "compact", texts=None, output=tmp_path / "new", cache=tmp_path, threads=2
         )
-        shutil.copytree(COMPACT_FOLDER, tmp_path / "model")
-        shutil.copy(written, tmp_path / "model" / CALIBRATION_FILE)
+        shutil.copy(written, folder / CALIBRATION_FILE)
         bundled = opened(read_model(COMPACT_FOLDER, name="m"), precision="int8")
-        anew = opened(read_model(tmp_path / "model", name="m"), precision="int8")
+        anew = opened(read_model(folder, name="m"), precision="int8")
         difference = scores(bundled, encodings[:30]) - scores(anew, encodings[:30])
         assert np.abs(difference).mean() <= 1e-3  # peaks may differ by a kernel's rounding
 
@@ -227,7 +227,8 @@ class TestCalibration:
         found = opened(read_model(folder, name="m"), precision="int8", cache=cache)
         assert found.precision == "int8"
 
-    def test_a_calibration_of_other_weights_is_not_used(self, folder, finbert_folder, tmp_path):
+    def test_a_calibration_of_other_weights_is_not_used(self, folder):
+        (folder / TEMPERATURE_FILE).unlink()
         calibration = folder / CALIBRATION_FILE
         shutil.copy(COMPACT_FOLDER / CALIBRATION_FILE, calibration)
         weights = folder / "model.safetensors"

@@ -112,6 +112,16 @@ def test_an_array_of_documents(wrong):
     assert refusal_bytes(parse_documents, body, max_texts=2 * MANY) < read + 8 * MAX_BYTES
 
 
+def test_texts_with_half_a_character():
+    body = b'["' + b'","'.join([rb"\ud800"] * MANY) + b'"]'
+
+    def parse(body, settings):
+        return parse_json(body, members=())
+
+    # As often as there are texts: where it stands, and what a slower parser makes of it.
+    assert refusal_bytes(parse, body) < 8 * MAX_BYTES
+
+
 @pytest.mark.parametrize("wrong", [1, " ", "a" * 11, {"text": 1}, {}])
 def test_a_high_limit_of_texts_makes_no_more_errors(wrong):
     for parse, document in (

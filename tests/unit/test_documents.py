@@ -74,11 +74,11 @@ def test_a_single_sentence_is_its_own_mean():
 
 def test_every_document_has_its_own_sentences():
     both = summaries(predictions([*ARTICLE, [0.2, 0.7, 0.1], *ARTICLE]), [4, 1, 4])
-    assert both == [summary_of(ARTICLE), summary_of([[0.2, 0.7, 0.1]]), summary_of(ARTICLE)]
+    assert list(both) == [summary_of(ARTICLE), summary_of([[0.2, 0.7, 0.1]]), summary_of(ARTICLE)]
 
 
 def test_no_documents_have_no_summaries():
-    assert summaries(predictions([]), []) == []
+    assert list(summaries(predictions([]), [])) == []
 
 
 def test_the_labels_of_a_model_may_stand_in_another_order():

@@ -52,6 +52,7 @@ LAYERS = {
         "api.responses",
         "api.clients",
         "api.bodies",
+        "api.turns",
         "api.descriptions",
         "api.openapi",
         "api.answering",

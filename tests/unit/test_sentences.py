@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from sentencex import get_sentence_boundaries
 
 from sentiment import sentences as splitting
-from sentiment.sentences import NARROWEST, WIDEST, WINDOW_CHARS, sentence_spans
+from sentiment.sentences import (
+    NARROWEST,
+    SCAN_CHARS,
+    WIDEST,
+    WINDOW_CHARS,
+    sentence_spans,
+    sentence_steps,
+)
 from sentiment.visible import is_visible
 
 MAX_CHARS = 20_000
@@ -178,6 +185,11 @@ HOSTILE = {
     "emoji": "🚀",
     "marks": "\u0301",
     "half of an address": "a.b@c.",
+    "marks on lines of their own": "!\n",
+    "marks in paragraphs of their own": "...\n\n",
+    "letters on lines of their own": "a\n",
+    "controls": "\0",
+    "controls on lines of their own": "\0\n",
 }
 """What is repeated to break a splitter."""
 
@@ -308,7 +320,24 @@ def test_of_hostile_texts_the_library_sees_little_at_once_and_little_twice(repea
 
     monkeypatch.setattr(splitting, "get_sentence_boundaries", seeing)
     text = (repeated * 50_000)[:50_000]
-    spans_of(text)
+    steps = list(sentence_steps(text, max_chars=MAX_CHARS))
     # Its time grows with the square of what it sees at once.
     assert max(seen, default=0) <= WINDOW_CHARS
     assert sum(seen) <= 2 * len(text)
+    # A call is dear: there are no more than steps, which the caller counts.
+    assert len(seen) <= len(steps)
+    if not any(character.isalnum() for character in repeated):
+        assert seen == []
+
+
+@pytest.mark.parametrize("repeated", HOSTILE.values(), ids=HOSTILE.keys())
+def test_splitting_may_pause_wherever_the_text_is(repeated):
+    text = (repeated * 200_000)[:200_000]
+    steps = sum(1 for _ in sentence_steps(text, max_chars=MAX_CHARS))
+    assert steps >= len(text) // SCAN_CHARS
+
+
+@pytest.mark.parametrize("repeated", ["!\n", "a\n", "\0\n", "? a", "A b.\n\n"])
+def test_every_line_and_piece_is_a_step_though_it_becomes_no_sentence(repeated):
+    steps = sum(1 for _ in sentence_steps(repeated * 5000, max_chars=MAX_CHARS))
+    assert steps >= 5000

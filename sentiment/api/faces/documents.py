@@ -5,8 +5,9 @@ they add up to is in `sentiment.documents`.
 """
 
 import asyncio
-from collections.abc import Sequence
-from itertools import chain, islice
+import math
+import time
+from collections.abc import Generator, Sequence
 from typing import Annotated, Any
 
 import orjson
@@ -15,27 +16,29 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sentiment.api.answering import answer_headers, classify, read_json, settings_of
+from sentiment.api.answering import analyzer_of, answer_headers, read_json, settings_of
+from sentiment.api.clients import WhileConnected, timeout_s
 from sentiment.api.descriptions import Face, array, classifying, ref
 from sentiment.api.identifiers import Identifier
 from sentiment.api.json_bodies import parse_json
 from sentiment.api.responses import JSONBytes
 from sentiment.api.schemas import parse_flag
 from sentiment.api.texts import VISIBLE_TEXT, check_count, validated_items
+from sentiment.api.turns import Turns
 from sentiment.documents import summaries
-from sentiment.errors import ItemError, TextEmpty, TooManyTexts
+from sentiment.errors import DeadlineExceeded, ItemError, TextEmpty, TooManyTexts
 from sentiment.predictions import Predictions
-from sentiment.sentences import Span, sentence_spans
+from sentiment.sentences import Span, sentence_steps
 from sentiment.settings import Settings
 
 TAG = "documents"
 
-OFF_LOOP_CHARS = 2000
-"""More than so much is split in a thread. To go there and back takes 0.05 ms, to split so much
-prose 0.1 ms; at worst, when every line is a sentence of a letter, it takes 5 ms."""
-
 COUNTED = 16
 """Times `max_texts`: further than so many sentences nobody counts what will be refused."""
+
+MAX_STEPS = 2**17
+"""Lines, pieces and sentences that are looked at for one request: at 5 to 10 us each, they take a
+second. 4,096 sentences of wrapped prose take 15,000."""
 
 Score = Annotated[float, Field(ge=0, le=1, examples=[0.948])]
 Scores = dict[str, Score]
@@ -112,21 +115,36 @@ class DocumentSentiment(BaseModel):
 async def documents(request: Request) -> Response:
     """`POST /v1/documents`: an array of documents, sentences and their sum for each."""
     with_sentences = parse_flag("sentences", request.query_params.get("sentences"))
-    settings = settings_of(request)
-    posted = parse_documents(await read_json(request), settings)
-    if sum(len(document.text) for document in posted) > OFF_LOOP_CHARS:
-        spans = await asyncio.to_thread(split, posted, settings)
-    else:
-        spans = split(posted, settings)
-    texts = [
-        document.text[start:end]
-        for document, own in zip(posted, spans, strict=True)
-        for start, end in own
-    ]
-    predictions = await classify(request, texts)
-    ids = [document.id for document in posted]
-    body = render_documents(ids, spans, predictions, with_sentences=with_sentences)
-    return JSONBytes(body, headers=answer_headers(request, predictions))
+    settings, turns = settings_of(request), turns_of(request)
+    allowed_s = min(timeout_s(request) or math.inf, settings.deadline_s)
+    body = await read_json(request)
+    deadline_at = time.perf_counter() + allowed_s
+    posted = parse_documents(body, settings)
+    del body
+    async with WhileConnected(request):
+        with turns.admitted(sum(len(document.text) for document in posted)):
+            try:
+                async with asyncio.timeout(deadline_at - time.perf_counter()):
+                    spans = await turns.run(splitting(posted, settings))
+            except TimeoutError as error:
+                raise DeadlineExceeded(f"not answered within {allowed_s:g} s") from error
+        texts = [
+            document.text[start:end]
+            for document, own in zip(posted, spans, strict=True)
+            for start, end in own
+        ]
+        request.state.log_fields["texts"] = len(texts)
+        left_s = round(deadline_at - time.perf_counter(), 3)
+        predictions = await analyzer_of(request).classify(texts, timeout_s=max(left_s, 0.001))
+        ids = [document.id for document in posted]
+        answer = await turns.run(rendering(ids, spans, predictions, with_sentences=with_sentences))
+    return JSONBytes(answer, headers=answer_headers(request, predictions))
+
+
+def turns_of(request: Request) -> Turns:
+    """Return where documents take turns."""
+    turns: Turns = request.state.turns
+    return turns
 
 
 _DOCUMENT = TypeAdapter(Document)
@@ -144,27 +162,41 @@ def parse_documents(body: bytes, settings: Settings) -> list[Document]:
     return validated_items(_DOCUMENT, document)
 
 
-def split(posted: Sequence[Document], settings: Settings) -> list[list[Span]]:
+def splitting(
+    posted: Sequence[Document], settings: Settings
+) -> Generator[None, None, list[list[Span]]]:
     """Return where the sentences of each document stand; one or more in each.
+
+    Yields wherever it may pause.
 
     Raises:
         TextEmpty: documents have nothing visible; which.
-        TooManyTexts: they have more sentences than a request may; how many.
+        TooManyTexts: they have more sentences than a request may, how many; or more lines and
+            pieces than anybody's sentences are made of.
     """
-    room = COUNTED * settings.max_texts
     spans: list[list[Span]] = []
+    count = steps = 0
     for document in posted:
-        found = sentence_spans(document.text, max_chars=settings.max_text_chars)
-        spans.append(list(islice(found, room)))
-        room -= len(spans[-1])
-        if not room:
-            raise _too_many(f"{COUNTED * settings.max_texts} or more sentences", settings)
+        own: list[Span] = []
+        spans.append(own)
+        yield
+        for span in sentence_steps(document.text, max_chars=settings.max_text_chars):
+            steps += 1
+            if steps > MAX_STEPS:
+                raise _too_many(f"more than {MAX_STEPS} lines and pieces of them", settings)
+            if span is not None:
+                count += 1
+                if count >= COUNTED * settings.max_texts:
+                    raise _too_many(f"{count} or more sentences", settings)
+                if count <= settings.max_texts or not own:  # others are only counted
+                    own.append(span)
+            yield
     if empty := [index for index, own in enumerate(spans) if not own]:
         errors = [
             ItemError("text-empty", "nothing visible", pointer=f"/{index}/text") for index in empty
         ]
         raise TextEmpty(f"nothing visible: {len(empty)} of {len(posted)} documents", errors)
-    if (count := sum(map(len, spans))) > settings.max_texts:
+    if count > settings.max_texts:
         raise _too_many(f"{count} sentences in {len(posted)} documents", settings)
     return spans
 
@@ -176,14 +208,14 @@ def _too_many(found: str, settings: Settings) -> TooManyTexts:
     )
 
 
-def render_documents(
+def rendering(
     ids: Sequence[str | int | None],
     spans: Sequence[Sequence[Span]],
     predictions: Predictions,
     *,
     with_sentences: bool,
-) -> bytes:
-    """Return an array of `DocumentSentiment`.
+) -> Generator[None, None, bytes]:
+    """Return an array of `DocumentSentiment`. Yields wherever it may pause.
 
     Args:
         ids: of the documents.
@@ -191,30 +223,17 @@ def render_documents(
         predictions: of all sentences, one document after the other.
         with_sentences: whether each sentence's answer is wanted too.
     """
-    counts = [len(own) for own in spans]
-    sentences = [
-        {
-            "start": start,
-            "end": end,
-            "label": label,
-            "score": score,
-            "probabilities": dict(zip(predictions.labels, row, strict=True)),
-            "truncated": truncated,
-        }
-        for (start, end), (label, score), row, truncated in zip(
-            chain.from_iterable(spans),
-            predictions.top(),
-            predictions.probabilities.tolist(),
-            predictions.truncated.tolist(),
-            strict=True,
-        )
-    ]
-    answer = []
+    tops = list(predictions.top())
+    rows = predictions.probabilities.tolist()
+    truncated = predictions.truncated.tolist()
+    yield
+    answers: list[bytes] = []
     first = 0
-    for identifier, count, summary in zip(ids, counts, summaries(predictions, counts), strict=True):
-        own = sentences[first : first + count]
-        first += count
-        answer.append(
+    summed = summaries(predictions, [len(own) for own in spans])
+    for identifier, own, summary in zip(ids, spans, summed, strict=True):
+        last = first + len(own)
+        scores = [score for _, score in tops[first:last]]
+        answer = orjson.dumps(
             {
                 "id": identifier,
                 "label": summary.label,
@@ -223,23 +242,50 @@ def render_documents(
                 "probabilities": summary.probabilities,
                 "shares": summary.shares,
                 "label_counts": summary.label_counts,
-                "sentence_count": count,
-                "truncated_count": sum(sentence["truncated"] for sentence in own),
-                "most_positive": _strong(own, summary.most_positive),
-                "most_negative": _strong(own, summary.most_negative),
-                **({"sentences": own} if with_sentences else {}),
+                "sentence_count": len(own),
+                "truncated_count": sum(truncated[first:last]),
+                "most_positive": _strong(own, scores, summary.most_positive),
+                "most_negative": _strong(own, scores, summary.most_negative),
             }
         )
-    return orjson.dumps(answer)
+        if with_sentences:
+            sentences = []
+            for index, (start, end) in enumerate(own, first):
+                label, score = tops[index]
+                sentences.append(
+                    orjson.dumps(
+                        {
+                            "start": start,
+                            "end": end,
+                            "label": label,
+                            "score": score,
+                            "probabilities": dict(
+                                zip(predictions.labels, rows[index], strict=True)
+                            ),
+                            "truncated": truncated[index],
+                        }
+                    )
+                )
+                yield
+            answer = b'%b,"sentences":[%b]}' % (answer[:-1], b",".join(sentences))
+        answers.append(answer)
+        first = last
+        yield
+    return b"[%b]" % b",".join(answers)
 
 
 def _strong(
-    sentences: Sequence[dict[str, Any]], places: Sequence[int] | None
+    spans: Sequence[Span], scores: Sequence[float], places: Sequence[int] | None
 ) -> list[dict[str, Any]] | None:
     if places is None:
         return None
     return [
-        {"index": place, **{name: sentences[place][name] for name in ("start", "end", "score")}}
+        {
+            "index": place,
+            "start": spans[place].start,
+            "end": spans[place].end,
+            "score": scores[place],
+        }
         for place in places
     ]
 

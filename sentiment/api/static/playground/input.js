@@ -4,7 +4,7 @@ import { beforeNextFrame, byId, element } from "./dom.js";
 import { CsvError } from "./csv.js";
 import { EXAMPLES } from "./examples.js";
 import { plural } from "./numbers.js";
-import { readFile, rowsOfLines, TooMuch } from "./sources.js";
+import { readFile, rowsOfLines, TooMuch, Unreadable } from "./sources.js";
 
 const PREVIEWED = 3;
 
@@ -75,7 +75,8 @@ export class Input {
   }
 
   #fail(name, error) {
-    if (!(error instanceof CsvError || error instanceof TooMuch)) throw error;
+    const expected = [CsvError, TooMuch, Unreadable];
+    if (!expected.some((kind) => error instanceof kind)) throw error;
     this.failed({ title: `${name} cannot be used`, detail: error.message });
   }
 

@@ -23,6 +23,8 @@ export class TooMuch extends Error {
   }
 }
 
+export class Unreadable extends Error {}
+
 const tooManyRows = () => new TooMuch(`${count(MAX_ROWS)} rows`);
 
 /**
@@ -67,11 +69,14 @@ function slices() {
 /**
  * Return what was read from a `File`: `{ name, rows }` of lines, or a `Table` of a CSV or TSV.
  *
- * Throws `TooMuch`, and `CsvError` where the file is no CSV.
+ * Throws `TooMuch`, `Unreadable`, and `CsvError` where the file is no CSV.
  */
 export async function readFile(file) {
   if (file.size > MAX_FILE_BYTES) throw new TooMuch(`${count(MAX_FILE_BYTES / 1e6)} MB`);
-  const text = decoded(new Uint8Array(await file.arrayBuffer()));
+  const bytes = await file.arrayBuffer().catch(() => {
+    throw new Unreadable("The browser cannot read it. Is it a folder, or has it changed?");
+  });
+  const text = decoded(new Uint8Array(bytes));
   if (!/\.(csv|tsv|tab)$/i.test(file.name) && !/csv|tab-separated/.test(file.type)) {
     return { name: file.name, table: null, rows: rowsOfLines(text.replace(/^\ufeff/, "")) };
   }

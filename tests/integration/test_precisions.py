@@ -32,7 +32,7 @@ PRECISIONS = (
     pytest.param(("openvino", "bf16", "cpu"), marks=needs_bf16, id="openvino-bf16"),
     pytest.param(("openvino", "int8", "cpu"), id="openvino-int8"),
     pytest.param(("packed", "bf16", "cpu"), id="packed-bf16"),
-    pytest.param(("padded", "bf16", "cpu"), id="padded-bf16"),
+    pytest.param(("padded", "bf16", "cpu"), id="padded-bf16", marks=pytest.mark.nightly),
     *(
         pytest.param(("packed", precision, "cuda"), marks=needs_gpu, id=f"packed-{precision}-cuda")
         for precision in ("bf16", "fp16")

@@ -486,6 +486,7 @@ def published_split(published: Dataset):
     return split_examples(published.examples)
 
 
+@pytest.mark.nightly
 def test_published_near_duplicates_stand_in_one_part(published_split):
     parts = [
         (index, each) for index, part in enumerate(Part) for each in published_split.part(part)
@@ -526,6 +527,7 @@ def test_no_phrasebank_sentence_that_the_teacher_file_holds_is_held_out(publishe
     assert len({words_of(each) for each in damaged}) == 11
 
 
+@pytest.mark.nightly
 def test_all_four_phrasebank_files_give_the_split_of_the_widest(published_split):
     paths = [*sorted(PHRASEBANK.parent.glob("Sentences_*.txt")), TEACHER]
     assert len(paths) == 5

@@ -42,7 +42,6 @@ def test_the_balancer_sees_a_ready_server_though_it_has_no_key():
     ("wrong", "code"),
     [
         ({"SENTIMENT_DEADLINE": "60"}, 2),
-        ({"SENTIMENT_DRAIN_S": "soon"}, 2),
         ({"SENTIMENT_MODEL": "/models/none"}, 3),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from tests.conftest import REPOSITORY
-from tests.manifests.mutations import container, pod, put
+from tests.manifests.mutations import container, pod
 from tests.manifests.reading import PLAIN, VARIANTS, read, text_of
 
 pytestmark = pytest.mark.nightly

@@ -86,16 +86,23 @@ def test_what_a_definition_does_not_know_is_found(overlay, kind, path, value):
         check(changed, VERSIONS[0])
 
 
-def test_the_line_that_the_file_names_puts_an_image_in(repository, tmp_path):
+def test_the_line_that_the_file_names_puts_an_image_in_and_changes_nothing_else(
+    repository, tmp_path
+):
     copy = tmp_path / "deploy_model.yaml"
-    copy.write_text((repository / "deploy_model.yaml").read_text())
-    (line,) = (line for line in copy.read_text().splitlines() if line.startswith("#   sed "))
-    image = "europe-west4-docker.pkg.dev/mine/sentiment/server@sha256:" + "0" * 64
-    subprocess.run(
-        ["bash", "-c", line.removeprefix("#")], cwd=tmp_path, env={"IMAGE": image}, check=True
-    )
-    changed = next(yaml.safe_load_all(copy.read_text()))
-    assert changed["spec"]["template"]["spec"]["containers"][0]["image"] == image
+    before = (repository / "deploy_model.yaml").read_text()
+    copy.write_text(before)
+    (line,) = (line for line in before.splitlines() if line.startswith("#   sed "))
+    assert line.removeprefix("#   ") in (repository / "docs/deployment.md").read_text()
+    for version in "01":
+        image = f"europe-west1-docker.pkg.dev/mine/sentiment/server@sha256:{version * 64}"
+        subprocess.run(
+            ["bash", "-c", line.removeprefix("#")], cwd=tmp_path, env={"IMAGE": image}, check=True
+        )
+        deployment = next(yaml.safe_load_all(copy.read_text()))
+        assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == image
+    changed = set(copy.read_text().splitlines()) - set(before.splitlines())
+    assert {each.strip() for each in changed} == {f"image: {image}"}
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

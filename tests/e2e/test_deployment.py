@@ -1,14 +1,15 @@
 """The server starts with what the manifests give it, and answers what they ask of it."""
 
+import signal
 import subprocess
 import sys
 
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.e2e.conftest import environment, running_server
-from tests.e2e.wire import get, post
-from tests.manifests.reading import PLAIN, read
+from tests.e2e.conftest import GATED, environment, running_server
+from tests.e2e.wire import connect, get, post, posting
+from tests.manifests.reading import PLAIN, VARIANTS, read
 
 
 def given(manifests, **changed):
@@ -61,3 +62,24 @@ def test_what_kubernetes_keeps_of_a_start_that_failed_says_why(wrong, code):
     (line,) = (each for each in kept.splitlines() if "error: " in each or "cannot start: " in each)
     ((name, value),) = wrong.items()
     assert name in line or value in line
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_pod_ends_within_its_grace_though_its_engine_hangs(variant):
+    """With a drain of one second in place of its own, which the grace is shorter by as well."""
+    manifests = read(variant)
+    settings = manifests.settings
+    grace_s = manifests.pod["spec"]["terminationGracePeriodSeconds"] - manifests.sleep_s
+    with (
+        running_server(
+            *GATED, **given(manifests, SENTIMENT_DRAIN_S="1", SENTIMENT_DEVICE="cpu")
+        ) as server,
+        connect(server.address) as waiting,
+        connect(server.operations),
+    ):
+        server.tell("hold", until="held")
+        waiting.sendall(posting(b'["a"]'))
+        server.hear("entered")
+        server.signal(signal.SIGTERM)
+        server.process.wait(timeout=grace_s - settings.drain_s + 1)

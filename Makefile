@@ -2,9 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+CHECKOV := .checkov
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-nightly test-offline lint screenshots format startup bench reliability clean
+.PHONY: help serve test test-nightly test-offline lint screenshots format startup bench reliability \
+  checkov clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
@@ -42,8 +44,13 @@ bench: $(VENV)/dev.stamp ## Measure how fast it is, half an hour (ARGS=engine, s
 reliability: $(VENV)/dev.stamp ## Measure what is promised under overload and faults (ARGS=part ...)
 	$(RUN) -m benchmarks.reliability $(ARGS)
 
+checkov: $(CHECKOV)/stamp $(VENV)/dev.stamp ## Look for what is unsafe in the manifests (its own environment)
+	rm -rf $(CHECKOV)/manifests
+	$(RUN) -m tests.manifests $(CHECKOV)/manifests
+	$(CHECKOV)/bin/checkov --config-file deploy/checkov.yaml --directory $(CHECKOV)/manifests
+
 clean: ## Remove the virtual environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) $(CHECKOV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 
 # A changed requirements.txt builds the environment anew; a changed file of the others adds to it.
 $(VENV)/runtime.stamp: requirements.txt
@@ -55,4 +62,9 @@ $(VENV)/runtime.stamp: requirements.txt
 
 $(VENV)/dev.stamp: $(VENV)/runtime.stamp requirements-train.txt requirements-dev.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+$(CHECKOV)/stamp: requirements-checkov.txt
+	$(PYTHON) -m venv --clear $(CHECKOV)
+	$(CHECKOV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-checkov.txt
 	touch $@

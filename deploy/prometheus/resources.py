@@ -1,4 +1,4 @@
-"""Write `rules.yaml` as resources that Kubernetes takes: `python deploy/prometheus/resources.py`.
+"""Write `rules.yaml` as resources that Kubernetes takes: `python -m deploy.prometheus.resources`.
 
 The groups are copied as they are, so that there is one set of rules: a `PrometheusRule` for the
 Prometheus operator, and a `Rules` for Google's managed Prometheus.

@@ -86,6 +86,7 @@ class Analyzer:
         )
         self._deadline_s = settings.deadline_s
         self._metrics = metrics
+        metrics.follow(metrics.cache_texts, lambda: len(self._cache))
         self._tokenization = tokenization
         self._batcher = batcher
         self._closing = False

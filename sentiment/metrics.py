@@ -8,7 +8,9 @@ in files there and each process that shares the folder shows the sum of all.
 
 import math
 import os
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 from prometheus_client import (
@@ -54,6 +56,14 @@ def share_as(number: int) -> None:
 def forget_gauges(number: int, folder: str) -> None:
     """Take the gauges of a process that has ended out of the sum; its counters remain."""
     mark_process_dead(number, folder)  # type: ignore[no-untyped-call]
+
+
+def resident_bytes(statm: Path = Path("/proc/self/statm")) -> float:
+    """Return how much memory this process has in use; NaN where the kernel does not tell."""
+    try:
+        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return math.nan
 
 
 class Metrics:
@@ -131,8 +141,19 @@ class Metrics:
         )
         self.queue_texts = self._gauge("queue_texts", "Texts that wait for a batch.")
         self.queue_tokens = self._gauge("queue_tokens", "Tokens that wait for a batch.")
+        self.max_backlog_seconds = self._gauge(
+            "max_backlog_seconds",
+            "Predicted time ahead of a request over which it is refused.",
+            over_processes="livemin",
+        )
+        self.cache_texts = self._gauge("cache_texts", "Finished texts that are remembered.")
         self.streams = self._gauge("streams", "Streams that are open.")
         self.worker_processes = self._gauge("worker_processes", "Processes that serve.")
+        self.ready = self._gauge("ready", "Processes to which requests should come: 0 or 1 of one.")
+        self.memory_bytes = self._gauge("memory_bytes", "Resident memory of the processes.")
+        self.follow(self.memory_bytes, resident_bytes)
+        self.cpu_seconds = self._counter("cpu_seconds", "Time of cores that the processes took.")
+        self._counted_cpu_s = 0.0
         self.event_loop_lag_seconds = self._histogram(
             "event_loop_lag_seconds", "How late the event loop wakes a sleeper.", LATENCY_S
         )
@@ -151,7 +172,10 @@ class Metrics:
             gauge.set_function(value)
 
     def publish(self) -> None:
-        """Show other processes what the gauges follow; without others nothing is to be done."""
+        """Bring up to date what does not follow by itself: of several processes also the gauges."""
+        cpu_s = time.process_time()
+        self.cpu_seconds.inc(cpu_s - self._counted_cpu_s)
+        self._counted_cpu_s = cpu_s
         if self.shared:
             for gauge, value in self._followed.items():
                 gauge.set(value())

@@ -76,6 +76,8 @@ def create_app(
         async with open_analyzer(settings, metrics) as analyzer:
             lag = asyncio.create_task(measure_event_loop_lag(metrics), name="event-loop-lag")
             metrics.worker_processes.set(1)
+            metrics.follow(metrics.ready, lambda: analyzer.running and not lifecycle.draining)
+            metrics.publish()
             try:
                 yield {
                     "analyzer": analyzer,

@@ -111,6 +111,7 @@ class Batcher:
         metrics.follow(metrics.queue_tokens, lambda: self._queue.backlog.tokens)
         metrics.follow(metrics.backlog_seconds, lambda: self._admission.backlog_s)
         metrics.follow(metrics.token_budget, lambda: self._admission.token_budget)
+        metrics.max_backlog_seconds.set(max_backlog_s)
 
     async def __aenter__(self) -> Self:
         assert self._engine is not None

@@ -80,6 +80,7 @@ def test_sigterm_answers_everything_that_was_accepted(seed):
         wait_until(lambda: accepted_texts(server) == len(texts))
         server.signal(signal.SIGTERM)
         wait_until(lambda: get(server.operations, "/readyz").code == "draining")
+        assert metric(server.operations, "sentiment_ready") == 0
         wait_until(lambda: not listens(server.address))
         server.signal(signal.SIGTERM)  # once more changes nothing
         assert get(server.operations, "/livez").status == 200

@@ -152,6 +152,7 @@ def test_while_no_engine_can_be_opened_everybody_is_told_so(monkeypatch):
         problem(application.post("a"), 503, "worker-down")
         for path in ("/livez", "/readyz"):
             problem(application.client.get(path), 503, "worker-down")
+        assert application.metric("ready") == 0
         problem(application.post("b"), 503, "worker-down")
         assert application.client.get("/info").is_success
         monkeypatch.undo()

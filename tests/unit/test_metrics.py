@@ -88,6 +88,13 @@ def test_whoever_takes_a_dead_process_place_goes_on_with_its_counters(process, t
     assert sorted(tmp_path.iterdir()) == files
 
 
+def test_memory_and_time_of_cores_are_those_of_all_processes(process):
+    alone = process(1, "sum(range(10**6)); metrics.publish()")
+    both = process(2, "sum(range(10**6))")
+    assert both["memory_bytes"] > 1.5 * alone["memory_bytes"]
+    assert both["cpu_seconds_total"] > 1.5 * alone["cpu_seconds_total"]
+
+
 def test_what_is_of_one_process_is_not_shown_of_several(process):
     ours = ("python_", "process_")
     assert not [name for name in process(1, "") if name.startswith(ours)]

@@ -1,0 +1,41 @@
+"""What an operator reads from `/metrics` beside what requests leave there."""
+
+from sentiment.metrics import resident_bytes
+from tests.application import Application
+
+
+def test_a_server_says_whether_requests_should_come_as_its_probe_does():
+    with Application() as application:
+        assert application.client.get("/readyz").status_code == 200
+        assert application.metric("ready") == 1
+        application.client.app_state["lifecycle"].drain()
+        assert application.client.get("/readyz").status_code == 503
+        assert application.metric("ready") == 0
+        application.lost = True
+
+
+def test_the_limit_that_the_backlog_is_held_against_is_shown():
+    with Application(max_backlog_s=7.5) as application:
+        assert application.metric("max_backlog_seconds") == 7.5
+
+
+def test_how_many_texts_are_remembered_is_shown():
+    with Application(cache_texts=2) as application:
+        assert application.metric("cache_texts") == 0
+        application.get("one")
+        assert application.metric("cache_texts") == 1
+        application.get("one", "two", "three")
+        assert application.metric("cache_texts") == 2
+
+
+def test_memory_and_time_of_cores_are_those_of_the_process():
+    with Application() as application:
+        assert application.metric("memory_bytes") > 2**24
+        before = application.metric("cpu_seconds_total")
+        while application.metric("cpu_seconds_total") < before + 0.01:
+            application.get("work")
+
+
+def test_memory_is_not_made_up_where_the_kernel_does_not_tell(tmp_path):
+    assert resident_bytes() > 2**24
+    assert str(resident_bytes(tmp_path / "absent")) == "nan"

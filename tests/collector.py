@@ -65,8 +65,12 @@ class Collector:
     def wait(self, condition):
         """Return the first true value of `condition()`, asked whenever something came."""
         with self._changed:
-            assert self._changed.wait_for(condition, timeout=30), f"it never came: {self.spans}"
+            assert self._changed.wait_for(condition, timeout=30), self.names
             return condition()
+
+    @property
+    def names(self):
+        return [span.name for span in self.spans]
 
     def wait_until_it_holds(self):
         """Wait until a request hangs."""

@@ -7,7 +7,7 @@ at SIGTERM and can give its metrics a port of their own; another server does wha
 import sys
 
 from sentiment.api.app import create_app
-from sentiment.errors import SettingsError
+from sentiment.errors import SettingsError, TracesError
 from sentiment.logs import configure_logging
 from sentiment.settings import Settings
 
@@ -15,9 +15,8 @@ try:
     settings = Settings.from_env()
     if settings.metrics_port is not None:
         raise SettingsError("SENTIMENT_METRICS_PORT needs: python -m sentiment serve")
-except SettingsError as error:
+    configure_logging(settings.log_level)
+    app = create_app(settings)
+except (SettingsError, TracesError) as error:
     print(f"error: {error}", file=sys.stderr)
-    sys.exit(2)
-
-configure_logging(settings.log_level)
-app = create_app(settings)
+    sys.exit(3 if isinstance(error, TracesError) else 2)

@@ -13,11 +13,13 @@ import numpy.typing as npt
 from sentiment.batching.batcher import Answer, Batcher
 from sentiment.batching.tuning import best_token_budget
 from sentiment.cache import LogitsCache
+from sentiment.calls import Call, note_call
 from sentiment.engines import Engine, EngineFacts, open_engine
 from sentiment.errors import (
     DeadlineExceeded,
     InferenceFailed,
     ModelError,
+    RequestError,
     TooManyTokens,
     Unavailable,
     first_line,
@@ -212,33 +214,39 @@ class Analyzer:
         timeout_s = min(math.inf if timeout_s is None else timeout_s, self._deadline_s)
         self._calls += 1
         self._idle.clear()
+        call = Call(texts=len(texts))
         try:
-            predictions = await self._classify(texts, timeout_s, truncation)
+            predictions = await self._classify(call, texts, timeout_s, truncation)
+            call.truncated_texts = predictions.truncated_count
+        except RequestError as error:
+            call.code = error.code
+            raise
         finally:
             self._calls -= 1
             if not self._calls:
                 self._idle.set()
+            call.ended_at = time.perf_counter()
+            note_call(call)
         for label, count in predictions.label_counts().items():
             self._metrics.texts.labels(label).inc(count)
-        self._metrics.truncated.inc(predictions.truncated_count)
+        self._metrics.truncated.inc(call.truncated_texts)
         return predictions
 
     async def _classify(
-        self, texts: Sequence[str], timeout_s: float, truncation: Truncation
+        self, call: Call, texts: Sequence[str], timeout_s: float, truncation: Truncation
     ) -> Predictions:
         if not self._cache.capacity and texts:
-            answer, encodings, tokenize_s = await self._compute(texts, timeout_s, truncation)
-            timing = Timing(tokenize_s, answer.queue_s, answer.infer_s)
-            return self._predictions(answer.logits, encodings.truncated, timing)
+            answer, encodings = await self._compute(call, texts, timeout_s, truncation)
+            return self._predictions(answer.logits, encodings.truncated, call.timing)
         keys = self._cache.keys(texts)
         found = self._cache.get(keys, truncation)
-        self._metrics.cache_hits.inc(int(found.known.sum()))
-        timing = Timing(0, 0, 0)
+        call.cached_texts = int(found.known.sum())
+        self._metrics.cache_hits.inc(call.cached_texts)
         if not found.known.all():
             missing = np.flatnonzero(~found.known).tolist()
             try:
-                answer, encodings, tokenize_s = await self._compute(
-                    [texts[index] for index in missing], timeout_s, truncation
+                answer, encodings = await self._compute(
+                    call, [texts[index] for index in missing], timeout_s, truncation
                 )
             except DeadlineExceeded as error:
                 if error.texts_that_fit is not None:  # of the missing ones; the others cost nothing
@@ -247,7 +255,6 @@ class Analyzer:
             except TooManyTokens as error:
                 tokens = {missing[index]: count for index, count in error.tokens.items()}
                 raise TooManyTokens(tokens, max_tokens=error.max_tokens) from None
-            timing = Timing(tokenize_s, answer.queue_s, answer.infer_s)
             found.logits[missing] = answer.logits
             found.truncated[missing] = encodings.truncated
             self._cache.put(
@@ -256,12 +263,16 @@ class Analyzer:
                 encodings.truncated,
                 truncation=truncation,
             )
-        return self._predictions(found.logits, found.truncated, timing)
+        return self._predictions(found.logits, found.truncated, call.timing)
 
     async def _compute(
-        self, texts: Sequence[str], timeout_s: float, truncation: Truncation = Truncation.RIGHT
-    ) -> tuple[Answer, Encodings, float]:
-        """Tokenise and classify one or more texts; the last item is the tokenizer's time."""
+        self,
+        call: Call,
+        texts: Sequence[str],
+        timeout_s: float,
+        truncation: Truncation = Truncation.RIGHT,
+    ) -> tuple[Answer, Encodings]:
+        """Tokenise and classify one or more texts; `call` is told the time that each stage took."""
         chars = np.fromiter(map(len, texts), np.float64, len(texts))
         began_at = time.perf_counter()
         try:
@@ -269,20 +280,26 @@ class Analyzer:
                 with self._batcher.admit(
                     self._estimate.lengths(chars), timeout_s=timeout_s
                 ) as entry:
+                    call.computing_at = began_at
                     encodings = await self._tokenization.encode(texts, truncation)
                     if truncation is Truncation.REFUSE:
                         self._check_lengths(encodings)
-                    tokenize_s = time.perf_counter() - began_at
-                    answer = await self._batcher.submit(entry, encodings.ids)
+                    call.tokenize_s = time.perf_counter() - began_at
+                    try:
+                        answer = await self._batcher.submit(entry, encodings.ids)
+                    finally:
+                        call.queue_s, call.batch_texts = entry.queue_s, entry.batch_texts
         except TimeoutError as error:
             raise DeadlineExceeded(f"not answered within {timeout_s:g} s") from error
         if answer.logits.shape[1] != len(self.model.labels):
             raise InferenceFailed("the model gives another number of scores than it has labels")
-        self._metrics.tokenize_seconds.observe(tokenize_s)
+        call.queue_s, call.infer_s = answer.queue_s, answer.infer_s
+        self._metrics.tokenize_seconds.observe(call.tokenize_s)
         whole = ~encodings.truncated
         tokens = np.fromiter(map(len, encodings.ids), np.float64, len(texts))
         self._estimate.observe(chars=chars[whole], tokens=tokens[whole])
-        return answer, encodings, tokenize_s
+        call.lengths = tokens
+        return answer, encodings
 
     def _check_lengths(self, encodings: Encodings) -> None:
         """Return if the model reads every text whole.
@@ -316,7 +333,7 @@ class Analyzer:
         """
         for text in WARM_UP_TEXTS:
             try:
-                await self._compute([text], WARM_UP_TIMEOUT_S)
+                await self._compute(Call(texts=1), [text], WARM_UP_TIMEOUT_S)
             except (InferenceFailed, Unavailable) as error:
                 reason = first_line(error.__cause__ or error)
                 raise ModelError(

@@ -2,8 +2,8 @@
 evaluate`.
 
 Every failure that has a name ends in one line on standard error and an exit code:
-1 a figure misses what `evaluate` was asked for, 2 settings or usage, 3 model or port, 4 data,
-5 disk; a signal that ends a training its own, such as 143.
+1 a figure misses what `evaluate` was asked for, 2 settings or usage, 3 model, port or a
+library for traces, 4 data, 5 disk; a signal that ends a training its own, such as 143.
 """
 
 import json
@@ -26,12 +26,14 @@ from sentiment.errors import (
     SentimentError,
     SettingsError,
     StorageError,
+    TracesError,
 )
 
 EXIT_CODES: dict[type[SentimentError], int] = {
     SettingsError: 2,
     ModelError: 3,
     ListenError: 3,
+    TracesError: 3,
     DataError: 4,
     StorageError: 5,
 }

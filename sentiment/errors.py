@@ -34,6 +34,7 @@ SentimentError
 ├── SettingsError                a setting is unknown or wrong          exit code 2
 ├── ModelError                   the model cannot be had or loaded      exit code 3
 ├── ListenError                  an address cannot be listened on       exit code 3
+├── TracesError                  what sends traces is not installed     exit code 3
 ├── DataError                    a data file cannot be used             exit code 4
 ├── StorageError                 the disk is full or cannot be written  exit code 5
 ├── Interrupted                  a signal ended a training, which can be resumed: exit code
@@ -290,6 +291,10 @@ class ModelError(SentimentError):
 
 class ListenError(SentimentError):
     """An address or port cannot be listened on; the server does not start."""
+
+
+class TracesError(SentimentError):
+    """Traces are asked for, and OpenTelemetry is not installed; the server does not start."""
 
 
 class DataError(SentimentError):

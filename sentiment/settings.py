@@ -130,6 +130,10 @@ class Settings(BaseSettings):
     """A port of their own for `/metrics`, `/livez` and `/readyz`; 0 takes a free one. Unset,
     they are on the main port."""
 
+    traces: Literal["off", "otlp"] = "off"
+    """`otlp` sends a trace of each request to an OpenTelemetry collector, which OpenTelemetry's own
+    variables name. Needs requirements-otel.txt."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe log line that is written."""
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -31,9 +31,14 @@ from sentiment.errors import (
     ModelError,
     NotFound,
     RequestError,
+    TracesError,
+    first_line,
 )
 from sentiment.metrics import Metrics
 from sentiment.settings import Settings
+
+if TYPE_CHECKING:
+    from sentiment.api.tracing import Traces
 
 log = logging.getLogger(__name__)
 
@@ -67,9 +72,14 @@ def create_app(
         metrics: shared with the launcher, which counts what never gets this far.
         lifecycle: told by the launcher when the end begins.
         open_analyzer: makes the analyzer; tests bring their own engine.
+
+    Raises:
+        TracesError: traces are asked for, and OpenTelemetry is not installed.
+        SettingsError: they are, and its variables are wrong.
     """
     metrics = metrics or Metrics()
     lifecycle = lifecycle or Lifecycle()
+    traces = None if settings.traces == "off" else _open_traces()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
@@ -91,12 +101,15 @@ def create_app(
             finally:
                 metrics.worker_processes.set(0)
                 lag.cancel()
+                if traces is not None:
+                    await traces.close()
 
     app = _starlette(
         metrics,
         [r for r in ROUTES if settings.metrics_port is None or r not in PROBES],
         lifespan=lifespan,
         api_keys=[key.get_secret_value() for key in settings.api_keys or ()],
+        traces=traces,
     )
     return _PlainLifespanFailure(app)
 
@@ -115,19 +128,31 @@ def _starlette(
     *,
     lifespan: Lifespan[Starlette] | None = None,
     api_keys: Sequence[str] = (),
+    traces: "Traces | None" = None,
 ) -> Starlette:
     app = Starlette(
         routes=routes,
         lifespan=lifespan,
         middleware=[
             Middleware(SecurityHeaders),
-            Middleware(Observation, metrics=metrics, routes=route_names(routes)),
+            Middleware(Observation, metrics=metrics, routes=route_names(routes), traces=traces),
             Middleware(ApiKeys, keys=api_keys),
         ],
         exception_handlers={RequestError: _refuse, HTTPException: _refuse_http},
     )
     app.router.redirect_slashes = False  # a redirected POST loses its body in many clients
     return app
+
+
+def _open_traces() -> "Traces":
+    try:
+        # Here, because it costs time and memory that only those who ask for traces should pay.
+        from sentiment.api.tracing import Traces
+    except ImportError as error:
+        raise TracesError(
+            f"SENTIMENT_TRACES=otlp: {first_line(error)}: pip install -r requirements-otel.txt"
+        ) from error
+    return Traces()
 
 
 async def _refuse(request: Request, error: Exception) -> Response:

@@ -8,15 +8,21 @@ import logging
 import re
 import time
 from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sentiment.api.responses import ProblemResponse
+from sentiment.api.trace_context import trace_context
+from sentiment.calls import Calls, follow_calls
 from sentiment.errors import ClientClosed, Draining, InternalError, Overloaded, RequestError
 from sentiment.logs import LineLimit
 from sentiment.metrics import Metrics
+
+if TYPE_CHECKING:
+    from sentiment.api.tracing import Traces
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +40,7 @@ QUIET_ROUTES = frozenset(
         "GET /v2/models/{name}/ready",
     }
 )
-"""Asked every few seconds by machines: logged at level debug."""
+"""Asked every few seconds by machines: logged at level debug, and never traced."""
 
 
 OTHER_ROUTE = "other"
@@ -43,7 +49,8 @@ OTHER_ROUTE = "other"
 
 REFUSALS_LOGGED_PER_S = 10
 """Lines a second that say `overloaded`. The rest of them are only counted, by the metrics and in
-the next such line: an overloaded server has better things to do than to write megabytes."""
+the next such line: an overloaded server has better things to do than to write megabytes. Nor are
+they traced."""
 
 
 CLIENT_CLOSED = ClientClosed.status
@@ -51,13 +58,21 @@ CLIENT_CLOSED = ClientClosed.status
 
 
 class Observation:
-    """Wraps the application; the only place that logs or counts a request."""
+    """Wraps the application; the only place that logs, counts or traces a request."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, routes: Collection[str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        metrics: Metrics,
+        routes: Collection[str],
+        traces: "Traces | None" = None,
+    ) -> None:
         """Observe `app`; what is not in `routes`, as `POST /`, is `OTHER_ROUTE`."""
         self._app = app
         self._metrics = metrics
         self._routes = frozenset(routes)
+        self._traces = traces
         self._overloads = LineLimit(REFUSALS_LOGGED_PER_S)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,6 +85,7 @@ class Observation:
         # What the handler knows and the log line should say, such as how many texts.
         log_fields: dict[str, object] = {}
         state["log_fields"] = log_fields
+        calls = None if self._traces is None else follow_calls()
         status = 0
 
         async def send_observed(message: Message) -> None:
@@ -92,20 +108,65 @@ class Observation:
             # Never what a client made up: it may hold text, and metrics want closed sets.
             matched = scope.get("route")
             route = f"{scope['method']} {matched.path}" if matched else OTHER_ROUTE
+            route = route if route in self._routes else OTHER_ROUTE
+            ended_at = time.perf_counter()
             unlogged: int | None = 0
             if log_fields.get("code") == Overloaded.code:
                 unlogged = self._overloads.next(time.monotonic())
                 if unlogged:
                     log_fields["unlogged"] = unlogged
+            if unlogged is not None:
+                log_fields |= self._trace(
+                    scope,
+                    route=route,
+                    status=status or CLIENT_CLOSED,
+                    calls=calls,
+                    began_at=began_at,
+                    ended_at=ended_at,
+                )
             report_request(
                 self._metrics,
                 request_id=request_id,
-                route=route if route in self._routes else OTHER_ROUTE,
+                route=route,
                 status=status or CLIENT_CLOSED,
-                duration_s=time.perf_counter() - began_at,
+                duration_s=ended_at - began_at,
                 log_fields=log_fields,
                 logged=unlogged is not None,
             )
+
+    def _trace(
+        self,
+        scope: Scope,
+        *,
+        route: str,
+        status: int,
+        calls: Calls | None,
+        began_at: float,
+        ended_at: float,
+    ) -> dict[str, str]:
+        """Trace a request that has ended; return what its log line says of the trace.
+
+        That is its own span where one was recorded, else the one that its client says it is of.
+        """
+        parent = trace_context(scope["headers"])
+        own: tuple[str, str] | None = None
+        if self._traces is not None and calls is not None and route not in QUIET_ROUTES:
+            try:
+                own = self._traces.record(
+                    scope,
+                    parent=parent,
+                    route=route.partition(" ")[2] or None,
+                    status=status,
+                    log_fields=scope["state"]["log_fields"],
+                    calls=calls,
+                    began_at=began_at,
+                    ended_at=ended_at,
+                )
+            except Exception:  # it is answered already, and must still be counted
+                log.exception("a request could not be traced")
+        if own is None and parent is not None:
+            own = parent.trace_id, parent.span_id
+        return {} if own is None else dict(zip(("trace_id", "span_id"), own, strict=True))
 
 
 def report_request(

@@ -221,6 +221,7 @@ class Dispatcher:
         for entry, _ in job.rows:
             if entry.started_at is None:
                 entry.started_at = now
+                entry.batch_texts = len(job.rows)
                 self._metrics.queue_seconds.observe(now - entry.queued_at)
 
     def _finished(self, job: Job, outcome: Outcome) -> None:

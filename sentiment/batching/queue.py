@@ -32,6 +32,8 @@ class Entry:
         """When its encodings came."""
         self.started_at: float | None = None
         """When its first batch began."""
+        self.batch_texts = 0
+        """Texts in that batch, those of others too."""
         self.encodings: Sequence[TokenIds] = ()
         self.keys: Sequence[bytes] = ()
         self.future: asyncio.Future[Logits] = asyncio.get_running_loop().create_future()
@@ -63,6 +65,11 @@ class Entry:
         if not self.future.done():
             self.future.set_exception(error)
             self.future.exception()  # seen: a caller who leaves just now is no reason to complain
+
+    @property
+    def queue_s(self) -> float | None:
+        """How long its encodings waited for their first batch; `None` while they do."""
+        return None if self.started_at is None else self.started_at - self.queued_at
 
     @property
     def answered(self) -> bool:

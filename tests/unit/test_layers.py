@@ -16,6 +16,7 @@ LAYERS = {
         "logs",
         "listeners",
         "cache",
+        "calls",
         "tokenization",
         "hub",
         "manifest",
@@ -71,6 +72,8 @@ LAYERS = {
         "api.lifecycle",
         "api.security_headers",
         "api.auth",
+        "api.trace_context",
+        "api.tracing",
         "api.middleware",
         "api.request_guard",
         "api.connection",
@@ -189,6 +192,7 @@ DOORS = {
     "typer": {"cli", "options"},
     "uvicorn": {"launcher", "api.protocol", "api.parsing", "api.connection", "api.lasting"},
     "httptools": {"api.parsing"},
+    "opentelemetry": {"api.tracing"},
 }
 """Library -> where alone it may be imported: one door each."""
 
@@ -252,6 +256,7 @@ def test_training_knows_nothing_of_serving(repository):
         ("import sentiment.cli", ("pydantic", "starlette", "torch", "transformers")),
         ("import sentiment.workers", ("numpy", "starlette", "torch", "uvicorn")),
         ("import sentiment.api.app", ("torch", "transformers", "huggingface_hub")),
+        ("import sentiment.api.app, sentiment.launcher", ("opentelemetry", "google.protobuf")),
         ("import sentiment.engines.packed", ("transformers",)),
         ("import sentiment.engines.openvino", ("torch", "transformers")),
         ("import sentiment.engines.openvino", ("openvino_telemetry.main",)),

@@ -32,7 +32,13 @@ def test_what_is_installed_is_not_below_its_floor(name):
 
 
 @pytest.mark.parametrize(
-    "file", ["requirements.txt", "requirements-train.txt", "requirements-dev.txt"]
+    "file",
+    [
+        "requirements.txt",
+        "requirements-train.txt",
+        "requirements-otel.txt",
+        "requirements-dev.txt",
+    ],
 )
 def test_every_requirement_is_pinned_and_installed_as_pinned(repository, file):
     for line in (repository / file).read_text().splitlines():

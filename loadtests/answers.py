@@ -1,0 +1,157 @@
+"""What a server answers for each text alone, against which all its other answers are compared.
+
+No text's answer depends on what else is in its request or its batch beyond rounding, so an answer
+that differs from the text's own is another text's, or wrong.
+"""
+
+import itertools
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gevent
+
+from loadtests.connections import Answer, Connections
+from loadtests.texts import numbered_texts
+
+KINDS = ("headline", "sentence")
+
+ALL_LABELS = 100
+"""More than any model has."""
+
+TOLERANCES = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 6e-2, "int8": 6e-2}
+"""By precision, how far a score may move with what else is in the batch."""
+
+
+class Unusable(Exception):
+    """Why a server cannot be loaded, in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A text and what the server answers for it alone."""
+
+    text: str
+    probabilities: Mapping[str, float]
+    """Of each label."""
+
+    def differs(self, prediction: Any, *, tolerance: float) -> str:
+        """Say how an answer's `label` and `score` differ from the text's own; empty if not."""
+        try:
+            label, score = prediction["label"], float(prediction["score"])
+        except (TypeError, KeyError, ValueError):
+            return "an answer without label and score"
+        if abs(self.probabilities.get(label, -1.0) - score) <= tolerance:
+            return ""
+        return "an answer that is not this text's"
+
+
+class AnswerTable:
+    """Texts of which the answers are known, in turns, so that none comes back soon."""
+
+    def __init__(self, known: Mapping[str, Sequence[Known]], *, tolerance: float) -> None:
+        """Take the known texts of each kind, and how far a score may differ."""
+        self._known = known
+        self.tolerance = tolerance
+        # Each process begins elsewhere, so that two do not ask for the same text at once.
+        self._turns = {
+            kind: itertools.islice(itertools.cycle(texts), random.randrange(len(texts)), None)
+            for kind, texts in known.items()
+        }
+
+    @classmethod
+    def ask(
+        cls, connections: Connections, *, texts: int, seconds: float, tolerance: float | None = None
+    ) -> "AnswerTable":
+        """Ask for one text after the other, each in a request of its own.
+
+        Args:
+            connections: to the server.
+            texts: of each kind, at most.
+            seconds: to ask for, at most; at least two texts of each kind are asked for.
+            tolerance: how far a score may differ; `None` takes what the precision allows.
+
+        Raises:
+            Unusable: the server does not answer.
+        """
+        info = server_info(connections)
+        if tolerance is None:
+            tolerance = TOLERANCES.get(info["engine"]["precision"], max(TOLERANCES.values()))
+        ends_at = time.perf_counter() + seconds
+        sources = {kind: numbered_texts(kind) for kind in KINDS}
+        known: dict[str, list[Known]] = {kind: [] for kind in KINDS}
+        for count in range(texts):
+            if count >= 2 and time.perf_counter() > ends_at:
+                break
+            for kind, source in sources.items():
+                known[kind].append(_ask_alone(connections, next(source)))
+        return cls(known, tolerance=tolerance)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._known.values()))
+
+    def take(self, kind: str, count: int) -> list[Known]:
+        """Return the next `count` texts of a kind."""
+        return list(itertools.islice(self._turns[kind], count))
+
+    def wrong(self, asked: Sequence[Known], predictions: Any) -> str:
+        """Say what is wrong with the answers to some texts, in their order; empty if nothing."""
+        if not isinstance(predictions, list) or len(predictions) != len(asked):
+            return "not one answer for each text"
+        differences = (
+            known.differs(prediction, tolerance=self.tolerance)
+            for known, prediction in zip(asked, predictions, strict=True)
+        )
+        return next(filter(None, differences), "")
+
+    def told_apart(self, pairs: int = 10_000) -> float:
+        """Return the share of pairs of texts of which exchanged answers would show."""
+        everything = list(itertools.chain.from_iterable(self._known.values()))
+        source = random.Random(0)
+        shown = sum(
+            bool(one.differs(_best(other), tolerance=self.tolerance))
+            for one, other in (source.sample(everything, 2) for _ in range(pairs))
+        )
+        return shown / pairs
+
+
+def server_info(connections: Connections) -> Any:
+    """Return what `/info` says.
+
+    Raises:
+        Unusable: nothing, or it is another server.
+    """
+    try:
+        answer = connections.get("/info")
+    except OSError as error:
+        raise Unusable(f"{connections.url}: {error}") from error
+    info = answer.document()
+    if answer.status != 200 or not isinstance(info, dict) or "engine" not in info:
+        raise Unusable(f"{connections.url}/info: {answer.status}, not what this server says")
+    return info
+
+
+def _ask_alone(connections: Connections, text: str) -> Known:
+    for answer in _attempts(connections, f"/?top_k={ALL_LABELS}", [{"text": text}]):
+        if answer.status == 200:
+            (labels,) = answer.document()
+            return Known(text, {each["label"]: each["score"] for each in labels})
+        if not answer.refused:
+            raise Unusable(f"{connections.url}: {answer.status} {answer.code} to a single text")
+        gevent.sleep(answer.retry_after_s or 1)
+    raise Unusable(f"{connections.url}: refuses single texts before the load begins")
+
+
+def _attempts(connections: Connections, path: str, document: object) -> Iterator[Answer]:
+    for _ in range(10):
+        try:
+            yield connections.post(path, document)
+        except OSError as error:
+            raise Unusable(f"{connections.url}: {error}") from error
+
+
+def _best(known: Known) -> dict[str, object]:
+    label = max(known.probabilities, key=lambda each: known.probabilities[each])
+    return {"label": label, "score": known.probabilities[label]}

@@ -1,0 +1,11 @@
+"""For Locust: `locust -f loadtests/locustfile.py --host http://localhost:8000`."""
+
+from loadtests.users import (
+    AnalystArrays,
+    DocumentReaders,
+    HeadlineSingles,
+    HostileClients,
+    Streamers,
+)
+
+__all__ = ["AnalystArrays", "DocumentReaders", "HeadlineSingles", "HostileClients", "Streamers"]

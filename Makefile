@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-nightly test-offline lint screenshots format startup bench reliability clean
+.PHONY: help serve test test-nightly test-offline lint screenshots format startup bench reliability loadtest clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
@@ -41,6 +41,10 @@ bench: $(VENV)/dev.stamp ## Measure how fast it is, half an hour (ARGS=engine, s
 
 reliability: $(VENV)/dev.stamp ## Measure what is promised under overload and faults (ARGS=part ...)
 	$(RUN) -m benchmarks.reliability $(ARGS)
+
+loadtest: $(VENV)/dev.stamp ## Load a server with Locust (SHAPE=, HOST=, MODEL=, ARGS=)
+	$(RUN) -m loadtests --shape $(or $(SHAPE),staircase) $(if $(HOST),--host $(HOST)) \
+	  --model $(or $(MODEL),compact) $(ARGS)
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

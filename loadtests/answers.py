@@ -21,8 +21,9 @@ KINDS = ("headline", "sentence")
 ALL_LABELS = 100
 """More than any model has."""
 
-TOLERANCES = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 6e-2, "int8": 6e-2}
-"""By precision, how far a score may move with what else is in the batch."""
+TOLERANCES = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 2e-2, "int8": 2e-2}
+"""By precision, how far a score may move with what else is in the batch. Of 1,200 texts in arrays of
+200 none moved by more than 1.1e-6, 1.8e-3 and 3.0e-3 in fp32, bf16 and int8; a run has thousands."""
 
 
 class Unusable(Exception):
@@ -63,7 +64,7 @@ class AnswerTable:
 
     @classmethod
     def ask(
-        cls, connections: Connections, *, texts: int, seconds: float, tolerance: float | None = None
+        cls, connections: Connections, *, texts: int, seconds: float, tolerance: float
     ) -> "AnswerTable":
         """Ask for one text after the other, each in a request of its own.
 
@@ -71,14 +72,11 @@ class AnswerTable:
             connections: to the server.
             texts: of each kind, at most.
             seconds: to ask for, at most; at least two texts of each kind are asked for.
-            tolerance: how far a score may differ; `None` takes what the precision allows.
+            tolerance: how far a score may differ.
 
         Raises:
             Unusable: the server does not answer.
         """
-        info = server_info(connections)
-        if tolerance is None:
-            tolerance = TOLERANCES.get(info["engine"]["precision"], max(TOLERANCES.values()))
         ends_at = time.perf_counter() + seconds
         sources = {kind: numbered_texts(kind) for kind in KINDS}
         known: dict[str, list[Known]] = {kind: [] for kind in KINDS}
@@ -115,22 +113,6 @@ class AnswerTable:
             for one, other in (source.sample(everything, 2) for _ in range(pairs))
         )
         return shown / pairs
-
-
-def server_info(connections: Connections) -> Any:
-    """Return what `/info` says.
-
-    Raises:
-        Unusable: nothing, or it is another server.
-    """
-    try:
-        answer = connections.get("/info")
-    except OSError as error:
-        raise Unusable(f"{connections.url}: {error}") from error
-    info = answer.document()
-    if answer.status != 200 or not isinstance(info, dict) or "engine" not in info:
-        raise Unusable(f"{connections.url}/info: {answer.status}, not what this server says")
-    return info
 
 
 def _ask_alone(connections: Connections, text: str) -> Known:

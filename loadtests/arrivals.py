@@ -2,8 +2,8 @@
 
 Each Locust user is a Poisson process of `--rate-per-user` requests a second. Poisson processes add
 up to one, so `n` users are a Poisson process of `n` times that rate: Locust's count of users, its
-shapes and its distribution over workers set the rate of arrivals and nothing else. A request runs in
-a greenlet of its own, and its latency counts from when it was to begin: a server that falls behind,
+shapes and its distribution over workers set the rate of arrivals and nothing else. A request runs
+in a greenlet of its own, and its latency counts from when it was to begin: a server that falls behind,
 or a load generator that does, is measured as slow (no coordinated omission).
 """
 
@@ -12,21 +12,17 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import gevent
-from gevent.pool import Group
 from locust import User, events, task
-from locust.env import Environment
-from locust.exception import StopUser
 
-from loadtests.answers import AnswerTable, Unusable
-from loadtests.connections import Answer, Connections
+from loadtests.connections import Answer
+from loadtests.samples import Sample
+from loadtests.target import Target
 
 ATTEMPTS = 3
 """How often one arrival asks, waiting between as long as it is told."""
-
-DRAIN_S = 90.0
-"""How long the requests in flight are waited for when no more begin."""
 
 CLOCK_OFFSET_S = time.time() - time.perf_counter()  # so that several machines' samples compare
 
@@ -60,36 +56,12 @@ class Request:
     """Send it and check the answer; an `OSError` is a failure."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What became of one attempt of one arrival; times in seconds since 1970."""
-
-    kind: str
-    scheduled_at: float
-    sent_at: float
-    ended_at: float
-    outcome: str
-    """`right`, `refused`, `late`, `wrong` (someone else's answer, or none of ours) or `failed`."""
-    texts: int
-    attempt: int
-    """From 1."""
-
-
-class Target:
-    """The server under load, as the users of one process see it."""
-
-    def __init__(self, connections: Connections, table: AnswerTable) -> None:
-        """Take connections and the answers that are known."""
-        self.connections = connections
-        self.table = table
-        self.in_flight = Group()
-        self.samples: list[Sample] = []
-
-
 class OpenLoopUser(User):
     """Begins requests at random times and never waits for one."""
 
     abstract = True
+    mean_texts: float
+    """Of a request, about: what the mix costs is reckoned with it."""
 
     def on_start(self) -> None:
         self.target: Target = self.environment.target
@@ -122,16 +94,15 @@ class OpenLoopUser(User):
 
     def _attempt(self, request: Request, scheduled_at: float, attempt: int) -> Exchange:
         sent_at = time.perf_counter()
-        error: OSError | None = None
         try:
             exchange = request.perform()
-        except OSError as no_answer:
-            error, exchange = no_answer, Exchange(0, wrong=f"no answer: {no_answer!r}")
+        except (OSError, gevent.GreenletExit) as error:  # the latter: waited for long enough
+            exchange = Exchange(0, wrong=f"no answer: {error!r}")
         ended_at = time.perf_counter()
-        outcome = _outcome(exchange, error)
+        outcome = _outcome(exchange)
         times = [CLOCK_OFFSET_S + at for at in (scheduled_at, sent_at, ended_at)]
         sample = Sample(type(self).__name__, *times, outcome, request.texts, attempt)
-        self.target.samples.append(sample)
+        self.environment.recording.samples.append(sample)
         self._tell_locust(request, sample, exchange)
         return exchange
 
@@ -170,9 +141,7 @@ def judged(answer: Answer, wrong: Callable[[Answer], str]) -> Exchange:
     return Exchange(answer.status, size, wrong=wrong(answer))
 
 
-def _outcome(exchange: Exchange, error: OSError | None) -> str:
-    if error is not None:
-        return "failed"
+def _outcome(exchange: Exchange) -> str:
     if exchange.refused_for_s is not None:
         return "refused"
     if exchange.late:
@@ -183,7 +152,7 @@ def _outcome(exchange: Exchange, error: OSError | None) -> str:
 
 
 @events.init_command_line_parser.add_listener
-def _add_options(parser) -> None:
+def _add_options(parser: Any) -> None:
     parser.add_argument(
         "--rate-per-user",
         type=float,
@@ -191,65 +160,3 @@ def _add_options(parser) -> None:
         env_var="LOADTEST_RATE_PER_USER",
         help="requests a second of one user; 100 users of 0.1 are 10 requests a second",
     )
-    parser.add_argument(
-        "--table-texts",
-        type=int,
-        default=5000,
-        env_var="LOADTEST_TABLE_TEXTS",
-        help="texts of each kind of which the answers are asked before the load begins, at most",
-    )
-    parser.add_argument(
-        "--table-seconds",
-        type=float,
-        default=30,
-        env_var="LOADTEST_TABLE_SECONDS",
-        help="how long they are asked for, at most",
-    )
-    parser.add_argument(
-        "--tolerance",
-        type=float,
-        env_var="LOADTEST_TOLERANCE",
-        help="how far a score may differ from that of the text alone (default: by precision)",
-    )
-    parser.add_argument(
-        "--api-key",
-        env_var="LOADTEST_API_KEY",
-        is_secret=True,
-        help="sent as Authorization: Bearer",
-    )
-    parser.add_argument(
-        "--behind-proxy",
-        action="store_true",
-        env_var="LOADTEST_BEHIND_PROXY",
-        help="what stands in front may refuse hostile requests in its own words",
-    )
-
-
-@events.test_start.add_listener
-def _ask_for_the_table(environment: Environment, **_: object) -> None:
-    """Make the table before the first user begins, in every process that has users."""
-    if type(environment.runner).__name__ == "MasterRunner":
-        return
-    options = environment.parsed_options
-    headers = {"Authorization": f"Bearer {options.api_key}"} if options.api_key else {}
-    connections = Connections(environment.host or "", headers=headers)
-    try:
-        table = AnswerTable.ask(
-            connections,
-            texts=options.table_texts,
-            seconds=options.table_seconds,
-            tolerance=options.tolerance,
-        )
-    except Unusable as error:
-        environment.process_exit_code = 1
-        print(f"error: {error}")
-        gevent.spawn(environment.runner.quit)
-        raise StopUser from error
-    environment.target = Target(connections, table)
-
-
-@events.test_stop.add_listener
-def _wait_for_the_last_answers(environment: Environment, **_: object) -> None:
-    target = getattr(environment, "target", None)
-    if target is not None and not target.in_flight.join(timeout=DRAIN_S):
-        target.in_flight.kill()

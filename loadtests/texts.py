@@ -46,10 +46,9 @@ def numbered_texts(kind: str, seed: int = 0) -> Iterator[str]:
     """
     source = random.Random(f"{kind} {seed}")
     lengths = Lengths.read()
-    words = _words(source)
     for number in itertools.count():
         length = max(1, lengths.draw(kind, source) - NUMBER_WORDS)
-        yield " ".join([*itertools.islice(words, length), "note", str(number)])
+        yield " ".join([*itertools.islice(_words(source), length), "note", str(number)])
 
 
 def _words(source: random.Random) -> Iterator[str]:

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 
 import orjson
 
-from loadtests.answers import Known, server_info
+from loadtests.answers import Known
 from loadtests.arrivals import Exchange, OpenLoopUser, Request, judged
 from loadtests.connections import Answer, chunked
 from loadtests.hostile import ATTACKS, Attack, unexpected
 from loadtests.texts import Lengths
 
 ARRAY_TEXTS = (10, 500)
-STREAM_TEXTS = (50, 1000)
+STREAM_TEXTS = (50, 300)
 """Fewest and most; between them every size is as likely as half of it."""
 
 STREAM_HEADERS = {"Content-Type": "application/x-ndjson", "Transfer-Encoding": "chunked"}
@@ -32,7 +32,8 @@ LINES_A_PIECE = 50
 class HeadlineSingles(OpenLoopUser):
     """A feed: one headline a request, on the route for one text or as an array of one."""
 
-    weight = 90
+    weight = 93
+    mean_texts = 1
 
     def compose(self) -> Request:
         asked = self.target.table.take("headline", 1)
@@ -48,7 +49,8 @@ class HeadlineSingles(OpenLoopUser):
 class AnalystArrays(OpenLoopUser):
     """An analyst: an array of headlines of the morning."""
 
-    weight = 5
+    weight = 3
+    mean_texts = 125
 
     def compose(self) -> Request:
         asked = self.target.table.take("headline", size_between(*ARRAY_TEXTS))
@@ -58,7 +60,8 @@ class AnalystArrays(OpenLoopUser):
 class DocumentReaders(OpenLoopUser):
     """A reader of articles: one to three of them, sentence by sentence."""
 
-    weight = 2
+    weight = 1
+    mean_texts = 110
     lengths = Lengths.read()
 
     def compose(self) -> Request:
@@ -103,6 +106,7 @@ class Streamers(OpenLoopUser):
     """A file that is piped through `/v1/stream`: NDJSON, answered line by line."""
 
     weight = 1
+    mean_texts = 140
 
     def compose(self) -> Request:
         asked = self.target.table.take("sentence", size_between(*STREAM_TEXTS))
@@ -148,17 +152,14 @@ class HostileClients(OpenLoopUser):
     """A client that means no good; anything but the documented refusal is a failure."""
 
     weight = 2
-
-    def on_start(self) -> None:
-        self._limits = server_info(self.environment.target.connections)["limits"]
-        super().on_start()
+    mean_texts = 1
 
     def compose(self) -> Request:
         attack = random.choice(ATTACKS)
         return Request(f"hostile: {attack.name}", 0, lambda: self._attack(attack))
 
     def _attack(self, attack: Attack) -> Exchange:
-        answer = attack.perform(self.target.connections, self._limits)
+        answer = attack.perform(self.target.connections, self.target.limits)
         if answer is None:
             return Exchange(0)
         size = len(answer.body)

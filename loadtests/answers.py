@@ -22,8 +22,8 @@ ALL_LABELS = 100
 """More than any model has."""
 
 TOLERANCES = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 2e-2, "int8": 2e-2}
-"""By precision, how far a score may move with what else is in the batch. Of 1,200 texts in arrays of
-200 none moved by more than 1.1e-6, 1.8e-3 and 3.0e-3 in fp32, bf16 and int8; a run has thousands."""
+"""By precision, how far a score may move with what else is in the batch. Of 1,200 texts in arrays
+of 200 none moved by more than 1.1e-6 in fp32, 1.8e-3 in bf16, 3.0e-3 in int8; a run has more."""
 
 
 class Unusable(Exception):

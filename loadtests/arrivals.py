@@ -3,8 +3,8 @@
 Each Locust user is a Poisson process of `--rate-per-user` requests a second. Poisson processes add
 up to one, so `n` users are a Poisson process of `n` times that rate: Locust's count of users, its
 shapes and its distribution over workers set the rate of arrivals and nothing else. A request runs
-in a greenlet of its own, and its latency counts from when it was to begin: a server that falls behind,
-or a load generator that does, is measured as slow (no coordinated omission).
+in a greenlet of its own, and its latency counts from when it was to begin: a server that falls
+behind, or a load generator that does, is measured as slow (no coordinated omission).
 """
 
 import itertools

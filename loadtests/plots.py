@@ -32,11 +32,8 @@ def draw(
     _latencies(panels[0, 1], steps)
     if knee is not None:
         for panel in panels[0]:
-            panel.axvline(steps[knee].load, color="0.6", linestyle=":", zorder=0)
-            panel.annotate(
-                "knee", (steps[knee].load, 1), xycoords=("data", "axes fraction"),
-                xytext=(3, -10), textcoords="offset points", color="0.4",
-            )  # fmt: skip
+            panel.axvline(knee, color="0.6", linestyle=":", zorder=0)
+            panel.text(knee, 0.02, " knee", transform=panel.get_xaxis_transform(), color="0.4")
     _throughput_over_time(panels[1, 0], samples, stages)
     _latency_over_time(panels[1, 1], samples, stages)
     for panel in panels.flat:
@@ -47,24 +44,31 @@ def draw(
 
 
 def _rates(panel: Axes, steps: Sequence[StepFigures]) -> None:
-    loads = [step.load for step in steps]
-    panel.plot(loads, [step.offered_texts_s for step in steps], "--", color="0.6", label="offered")
-    panel.plot(loads, [step.answered_texts_s for step in steps], "o-", label="answered")
-    panel.set(title="Texts a second", xlabel="load", ylim=(0, None))
+    places = _label_steps(panel, steps)
+    panel.plot(places, [step.offered_texts_s for step in steps], "--", color="0.6", label="offered")
+    panel.plot(places, [step.answered_texts_s for step in steps], "o-", label="answered")
+    panel.set(title="Texts a second", ylim=(0, None))
     refusals = panel.twinx()
-    refusals.bar(loads, [step.refused * 100 for step in steps], 0.04, color="tab:red", alpha=0.4)
+    refusals.bar(places, [step.refused * 100 for step in steps], 0.4, color="tab:red", alpha=0.4)
     refusals.set(ylabel="% of requests refused", ylim=(0, 100))
     panel.legend(loc="upper left", frameon=False)
 
 
 def _latencies(panel: Axes, steps: Sequence[StepFigures]) -> None:
-    loads = [step.load for step in steps]
+    places = _label_steps(panel, steps)
     for name in ("p50", "p95", "p99"):
         panel.plot(
-            loads, [getattr(step, f"{name}_ms") or math.nan for step in steps], "o-", label=name
+            places, [getattr(step, f"{name}_ms") or math.nan for step in steps], "o-", label=name
         )
-    panel.set(title="Latency of single headlines, ms", xlabel="load", yscale="log")
+    panel.set(title="Latency of single headlines, ms", yscale="log")
     panel.legend(loc="upper left", frameon=False)
+
+
+def _label_steps(panel: Axes, steps: Sequence[StepFigures]) -> range:
+    places = range(len(steps))
+    panel.set_xticks(places, [f"{step.load:g}" for step in steps])
+    panel.set_xlabel("load, step by step")
+    return places
 
 
 def _throughput_over_time(panel: Axes, samples: Sequence[Sample], stages: Sequence[Stage]) -> None:

@@ -1,4 +1,4 @@
-"""Brings what became of every request to the process that reports: Locust's master, or the only one.
+"""Brings what became of every request to where it is told: Locust's master, or the only process.
 
 Workers send theirs with Locust's own reports, every three seconds.
 """

@@ -1,4 +1,4 @@
-"""Writes what a run showed into a folder: `summary.md`, `plots.png`, `steps.csv`, `figures.json`."""
+"""Writes what a run showed: `summary.md`, `plots.png`, `steps.csv`, `figures.json` in a folder."""
 
 import csv
 import json

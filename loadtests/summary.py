@@ -86,12 +86,12 @@ def _knee(steps: Sequence[StepFigures]) -> list[str]:
     highest = max(range(len(steps)), key=lambda index: steps[index].load)
     if bend == highest:
         return [defined, f"{found} No step was too much: the knee may lie higher."]
-    most = max(step.answered_texts_s for step in steps)
+    most = max(step.answered_texts_s for step in steps[: highest + 1])
     top = steps[highest]
     beyond = (
         f"Beyond it: at load {top.load:g}, {top.answered_texts_s:.0f} texts/s are answered, "
-        f"{top.answered_texts_s / most:.0%} of the most in any step, {top.refused:.1%} of the "
-        f"requests are refused, and p99 of what is taken is {top.p99_ms:.0f} ms."
+        f"{top.answered_texts_s / most:.0%} of the most in any step up to it, {top.refused:.1%} of "
+        f"the requests are refused, and p99 of what is taken is {top.p99_ms:.0f} ms."
     )
     after = [
         f"Afterwards, at load {step.load:g}: p99 {step.p99_ms:.0f} ms, {step.refused:.1%} refused."

@@ -15,7 +15,7 @@ from loadtests import capacity
 from loadtests.answers import Unusable
 from loadtests.samples import Stage
 from loadtests.shapes import SHAPES, Step, step_at
-from loadtests.target import DRAIN_S
+from loadtests.target import DRAIN_S, give_up
 
 USERS_AT_FULL_LOAD = 400
 """So many that a tenth of them still are the mix of user classes that was asked for."""
@@ -155,6 +155,6 @@ def _measured_rate(environment: Environment) -> float:
     try:
         texts_s = capacity.texts_a_second(environment.target)
     except Unusable as error:
-        sys.exit(f"error: {error}")
+        give_up(environment, error)
     environment.recording.facts["capacity_texts_s"] = texts_s
     return capacity.requests_a_second(texts_s, environment.user_classes)

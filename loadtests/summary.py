@@ -50,6 +50,13 @@ def _said_of(facts: Mapping[str, Any]) -> list[str]:
         measured = facts.get("capacity_texts_s")
         source = f", about the {measured:.0f} texts/s that it did just before" if measured else ""
         said.append(f"Load 1 is {facts['rate']:.3g} requests/s{source}.")
+        backlog_texts = (measured or 0) * facts["limits"]["max_backlog_s"]
+        if backlog_texts > facts["table_texts"]:
+            said.append(
+                f"The queue may hold {backlog_texts:.0f} texts, more than the answers of which are "
+                "known: equal ones in flight are computed once, so the figures beyond the knee are "
+                "too good. Raise `--table-seconds` and `--table-texts`."
+            )
     return said
 
 

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from gevent.pool import Group
 from locust import events
@@ -58,7 +58,13 @@ def _make_ready(environment: Environment, **_: object) -> None:
     try:
         environment.target = _opened(environment)
     except Unusable as error:
-        sys.exit(f"error: {error}")
+        give_up(environment, error)
+
+
+def give_up(environment: Environment, error: Unusable) -> NoReturn:
+    """End Locust with exit code 1 and one line, from whichever greenlet."""
+    environment.process_exit_code = 1  # should Locust end by itself at this moment
+    sys.exit(f"error: {error}")
 
 
 @events.test_stop.add_listener

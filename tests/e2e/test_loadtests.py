@@ -67,18 +67,21 @@ def test_a_short_load_fails_nowhere_and_leaves_a_summary(server, tmp_path):
 
 def test_an_answer_that_reaches_another_caller_is_a_failure(server, tmp_path):
     with intermediary(server.address, Exchange()) as url:
-        code, said = locust(
-            *("--users", "2", "--rate-per-user", "10", "--run-time", "3s", "--table-texts", "30"),
-            *("--csv", str(tmp_path / "locust"), "HeadlineSingles"),
+        code, said = load(
+            tmp_path,
+            *("--shape", "steady", "--rate", "40", "--stretch", "0.03", "--table-texts", "30"),
+            "HeadlineSingles",
             url=url,
         )
     assert code == 1, said
     assert set(failures(tmp_path)) == {'LoadTestFailure("an answer that is not this text\'s")'}
+    (kind,) = figures(tmp_path)["kinds"]
+    assert kind["outcomes"]["wrong"] > 0
 
 
 def test_a_server_that_is_not_there_is_said_in_one_line(tmp_path):
-    code, said = locust("--users", "1", "--run-time", "5s", url="http://127.0.0.1:9")
-    assert code == 1
+    code, said = locust("--users", "1", "--run-time", "60s", url="http://127.0.0.1:9")
+    assert code == 1, said
     assert [line for line in said.splitlines() if line.startswith("error: ")] != []
     assert "Traceback" not in said
 
@@ -88,7 +91,7 @@ def test_arrivals_do_not_wait_for_answers(server, tmp_path):
     waiting = 40
     with intermediary(server.address, Gate(waiting)) as url:
         code, said = locust(
-            *("--users", "1", "--rate-per-user", "20", "--run-time", "12s"),
+            *("--users", "1", "--rate-per-user", "20", "--run-time", "20s"),
             *("--table-texts", "30", "--results", str(tmp_path), "HeadlineSingles"),
             url=url,
         )

@@ -76,7 +76,8 @@ def test_a_load_that_never_is_too_much_puts_the_knee_at_its_highest_step():
 
 
 def test_a_single_failure_is_too_much():
-    (step,) = step_figures([sample(101.0), sample(102.0, outcome="wrong")], [STAGE])
+    (step,) = step_figures([sample(101.0), sample(102.0, outcome="wrong", texts=0)], [STAGE])
+    assert step.answered_texts_s == step.offered_texts_s
     assert not step.keeps_up
 
 

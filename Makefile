@@ -6,7 +6,7 @@ CHECKOV := .checkov
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test test-nightly test-offline lint screenshots format startup bench reliability \
-  checkov clean
+  checkov loadtest clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
@@ -48,6 +48,10 @@ checkov: $(CHECKOV)/stamp $(VENV)/dev.stamp ## Look for what is unsafe in the ma
 	rm -rf $(CHECKOV)/manifests
 	$(RUN) -m tests.manifests $(CHECKOV)/manifests
 	$(CHECKOV)/bin/checkov --config-file deploy/checkov.yaml --directory $(CHECKOV)/manifests
+
+loadtest: $(VENV)/dev.stamp ## Load a server with Locust (SHAPE=, HOST=, MODEL=, ARGS=)
+	$(RUN) -m loadtests --shape $(or $(SHAPE),staircase) $(if $(HOST),--host $(HOST)) \
+	  --model $(or $(MODEL),compact) $(ARGS)
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) $(CHECKOV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

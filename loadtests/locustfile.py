@@ -1,0 +1,20 @@
+"""For Locust: `locust -f loadtests/locustfile.py --host http://localhost:8000`."""
+
+from loadtests import results  # noqa: F401  writes the summary
+from loadtests.shaping import TableShape
+from loadtests.users import (
+    AnalystArrays,
+    DocumentReaders,
+    HeadlineSingles,
+    HostileClients,
+    Streamers,
+)
+
+__all__ = [
+    "AnalystArrays",
+    "DocumentReaders",
+    "HeadlineSingles",
+    "HostileClients",
+    "Streamers",
+    "TableShape",
+]

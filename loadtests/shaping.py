@@ -1,0 +1,160 @@
+"""Leads Locust through the table of a shape."""
+
+import logging
+import math
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from locust import LoadTestShape, events
+from locust.env import Environment
+from locust.runners import MasterRunner, WorkerRunner
+
+from loadtests import capacity
+from loadtests.answers import Unusable
+from loadtests.samples import Stage
+from loadtests.shapes import SHAPES, Step, step_at
+from loadtests.target import DRAIN_S, give_up
+
+USERS_AT_FULL_LOAD = 400
+"""So many that a tenth of them still are the mix of user classes that was asked for."""
+
+ALL_AT_ONCE = 100_000
+"""Users that may begin in a second."""
+
+
+class TableShape(LoadTestShape):
+    """Leads Locust through a table of steps, then waits for the last answers."""
+
+    use_common_options = True  # without --shape, Locust's own options say how much
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._began_at: float | None = None
+        self._step: int | None = None
+        self._drained_from: float | None = None
+
+    def reset_time(self) -> None:
+        super().reset_time()
+        self._began_at = self._step = self._drained_from = None
+
+    def tick(self) -> tuple[int, float] | None:
+        """Return how many users there should be, and how many may begin in a second."""
+        environment = self.runner.environment
+        if not self._ready(environment):
+            # One user a process: with it each makes its table, and says so.
+            return self._processes(), ALL_AT_ONCE
+        now = time.perf_counter()
+        if self._began_at is None:
+            self._began_at = now
+        steps = shape_steps(environment)
+        index = step_at(steps, now - self._began_at)
+        if index is None:
+            return self._drain(now)
+        users = max(self._processes(), users_of(environment, steps[index].load))
+        if index != self._step:
+            self._step = index
+            self._record(steps, index, environment.recording.facts["rate"])
+        return users, ALL_AT_ONCE
+
+    def _processes(self) -> int:
+        return max(1, self.runner.worker_count)
+
+    def _ready(self, environment: Environment) -> bool:
+        """Whether the rate is known, and every process that has users made its table."""
+        recording = environment.recording
+        if isinstance(self.runner, MasterRunner):
+            return len(recording.in_flight) >= self._processes() and "rate" in recording.facts
+        return "rate" in recording.facts
+
+    def _record(self, steps: Sequence[Step], index: int, rate: float) -> None:
+        began_at = time.time()
+        step = steps[index]
+        self.runner.environment.recording.stages.append(
+            Stage(began_at, began_at + step.seconds, step.load, step.load * rate)
+        )
+
+    def _drain(self, now: float) -> tuple[int, float] | None:
+        environment = self.runner.environment
+        if self._drained_from is None:
+            self._drained_from = now
+        waited_s = now - self._drained_from
+        target = getattr(environment, "target", None)
+        in_flight = (
+            len(target.in_flight) if target else sum(environment.recording.in_flight.values())
+        )
+        # A worker's report may be three seconds old, and its last samples come with the next one.
+        settled = not in_flight and (target is not None or waited_s > 7)
+        return None if settled or waited_s > DRAIN_S else (0, ALL_AT_ONCE)
+
+
+def shape_steps(environment: Environment) -> Sequence[Step]:
+    """Return the steps that were asked for, stretched."""
+    options = environment.parsed_options
+    return [Step(step.seconds * options.stretch, step.load) for step in SHAPES[options.shape]]
+
+
+def users_of(environment: Environment, load: float) -> int:
+    """Return how many users make a load."""
+    rate = load * environment.recording.facts["rate"]
+    return math.ceil(rate / environment.parsed_options.rate_per_user - 1e-9)
+
+
+@events.init_command_line_parser.add_listener
+def _add_options(parser: Any) -> None:
+    parser.add_argument(
+        "--shape",
+        choices=["", *SHAPES],
+        default="",
+        env_var="LOADTEST_SHAPE",
+        help="how the load changes; without it, --users says how much",
+    )
+    parser.add_argument(
+        "--rate",
+        type=float,
+        default=0,
+        env_var="LOADTEST_RATE",
+        help="requests a second at load 1 of a shape (default: about what the server can do)",
+    )
+    parser.add_argument(
+        "--stretch",
+        type=float,
+        default=1,
+        env_var="LOADTEST_STRETCH",
+        help="how much longer each step of the shape is",
+    )
+
+
+@events.init.add_listener
+def _say_nothing_of_spawn_rates(**_: object) -> None:
+    # Locust warns above 100 a second, for users that connect when they begin. Ours draw a time.
+    runners = logging.getLogger("locust.runners")
+    runners.addFilter(lambda record: "spawn rate is very high" not in str(record.msg))
+
+
+@events.init.add_listener
+def _without_a_shape(environment: Environment, **_: object) -> None:
+    options = environment.parsed_options
+    if not options.shape:
+        environment.shape_class = None
+    elif isinstance(environment.runner, MasterRunner) and not options.rate:
+        sys.exit("error: a master needs --rate: it has no users to measure the server with")
+
+
+@events.test_start.add_listener
+def _set_the_rate(environment: Environment, **_: object) -> None:
+    options, facts = environment.parsed_options, environment.recording.facts
+    if not options.shape or isinstance(environment.runner, WorkerRunner):
+        return
+    facts["rate"] = options.rate or _measured_rate(environment)
+    options.rate_per_user = facts["rate"] / USERS_AT_FULL_LOAD
+
+
+def _measured_rate(environment: Environment) -> float:
+    try:
+        texts_s = capacity.texts_a_second(environment.target)
+    except Unusable as error:
+        give_up(environment, error)
+    environment.recording.facts["capacity_texts_s"] = texts_s
+    return capacity.requests_a_second(texts_s, environment.user_classes)

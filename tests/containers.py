@@ -7,6 +7,7 @@ an empty /tmp, and becomes the image's user, without any capability.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from tests.conftest import REPOSITORY
 from tests.e2e.conftest import Server
 from tests.offline import start_loopback
 
-ALONE = ["unshare", "--mount", "--pid", "--net", "--fork", "--kill-child"]
+ALONE = ["unshare", "--mount", "--pid", "--net", "--fork"]
 
 DEVICES = ("null", "zero", "random", "urandom")
 
@@ -176,7 +177,9 @@ def starting(image: Image, *, command: list[str] | None = None, **environment: s
     try:
         yield container
     finally:
-        container.process.kill()
+        if container.process.poll() is None:
+            # Itself: a process that has become another user is not killed with its parent.
+            os.kill(container.first_process, signal.SIGKILL)
         container.server.wait()
         for stream in (container.process.stdout, container.process.stderr):
             stream.close()

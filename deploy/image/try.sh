@@ -20,7 +20,7 @@ done
 docker exec "$container" python -c '
 import http.client, json
 client = http.client.HTTPConnection("127.0.0.1", 8000, timeout=30)
-client.request("POST", "/", json.dumps(["Profit rose."]))
+client.request("POST", "/", json.dumps(["Profit rose."]), {"Content-Type": "application/json"})
 answer = client.getresponse()
 print(answer.status, answer.read().decode())
 assert answer.status == 200'

@@ -48,7 +48,7 @@ def builder(tmp_path_factory):
     builder = Builder(folder)
     builder.make_base()
     yield builder
-    builder("rmi", "--all", "--force", check=False)
+    builder("rm", "--all")
     subprocess.run(["rm", "-rf", str(folder)], check=True)
 
 

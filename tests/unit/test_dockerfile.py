@@ -44,21 +44,19 @@ def given(instructions, name):
 def sent_to_the_builder(path, patterns):
     """Whether `.dockerignore` lets a path through: the last pattern that matches it decides."""
     sent = True
-    parts = PurePosixPath(path).parts
-    above = ["/".join(parts[: length + 1]) for length in range(len(parts))]
     for pattern in patterns:
-        wanted = pattern.startswith("!")
-        pattern = pattern.removeprefix("!")
-        names = parts if pattern.startswith("**/") else above
-        # A star stands for what is between two slashes.
-        if any(
-            fnmatch(name, pattern.removeprefix("**/")) and name.count("/") == pattern.count("/")
-            if not pattern.startswith("**/")
-            else fnmatch(name, pattern.removeprefix("**/"))
-            for name in names
-        ):
-            sent = wanted
+        if matches(path, pattern.removeprefix("!")):
+            sent = pattern.startswith("!")
     return sent
+
+
+def matches(path, pattern):
+    """Whether a pattern is for the path or a folder above it."""
+    parts = PurePosixPath(path).parts
+    if pattern.startswith("**/"):  # at any depth
+        return any(fnmatch(part, pattern.removeprefix("**/")) for part in parts)
+    depth = pattern.count("/") + 1
+    return len(parts) >= depth and fnmatch("/".join(parts[:depth]), pattern)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,14 @@ environment=$1
 here=$(dirname "$0")
 project=$here/../..
 
+torch=${TORCH:-none}
+case $torch in
+  none) index= ;;
+  cpu) index=https://download.pytorch.org/whl/cpu ;;
+  cuda) index=https://pypi.org/simple ;; # whose Linux wheels of torch carry CUDA
+  *) echo "error: TORCH=$torch is none of none, cpu, cuda" >&2; exit 2 ;;
+esac
+
 python -m venv --without-pip "$environment"
 
 # Wheels only, so that nothing is compiled here; byte code is warm.sh's.
@@ -17,11 +25,6 @@ install() {
 
 install --require-hashes -r "$here/requirements.txt"
 
-case ${TORCH:-none} in
-  none) exit 0 ;;
-  cpu) index=https://download.pytorch.org/whl/cpu ;;
-  cuda) index=https://pypi.org/simple ;; # whose Linux wheels of torch carry CUDA
-  *) echo "error: TORCH=$TORCH is none of none, cpu, cuda" >&2; exit 2 ;;
-esac
+[ "$torch" = none ] && exit 0
 install --index-url "${TORCH_INDEX:-$index}" "$(grep '^torch==' "$project/requirements.txt")"
 install -r "$project/requirements.txt"

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
 import signal
 import socket
 import sys
@@ -28,6 +27,7 @@ from sentiment.errors import ListenError
 from sentiment.listeners import Listeners, shown_address
 from sentiment.metrics import Metrics
 from sentiment.settings import Settings
+from sentiment.signals import end_by, is_first_process
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,8 @@ def serve(
     settings: Settings, listeners: Listeners, *, beat: Callable[[], None] | None = None
 ) -> None:
     """Serve until a signal comes; SIGTERM then ends the process itself, as it would have.
+
+    The first process of a container ends with 0 instead: see `sentiment.signals`.
 
     Args:
         settings: of the application and of its HTTP edge.
@@ -103,11 +105,12 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain. Before there is anything to drain, and at a second SIGINT, just end."""
         if not self.started or (self.should_exit and sig == signal.SIGINT):
-            signal.signal(sig, signal.SIG_DFL)
-            os.kill(os.getpid(), sig)
-            return
+            end_by(sig)
         self._edge.lifecycle.drain()
-        super().handle_exit(sig, frame)
+        if is_first_process():
+            self.should_exit = True  # uvicorn would then end by the signal, which does not come
+        else:
+            super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await self.lifespan.startup()

@@ -56,8 +56,17 @@ def configure_logging(level: str, *, worker: int | None = None) -> None:
         logger.setLevel(level.upper())
     # Whatever else warns, such as the Hub's client, comes as JSON too.
     logging.getLogger().handlers = [handler]
+    logging.getLogger("uvicorn.error").addFilter(_says_why)
     # `sentiment.api.middleware` writes the access log, with route, texts and request id.
     logging.getLogger("uvicorn.access").disabled = True
+
+
+def _says_why(record: logging.LogRecord) -> bool:
+    """Whether a line tells more than that the start has failed.
+
+    The line before it says why, and must be the last: it is the one that Kubernetes shows.
+    """
+    return record.msg != "Application startup failed. Exiting."
 
 
 class DroppingHandler(logging.Handler):

@@ -32,6 +32,7 @@ from sentiment.errors import SettingsError
 from sentiment.listeners import Listeners
 from sentiment.metrics import SHARED_FOLDER, forget_gauges, share_as
 from sentiment.settings import ENV_PREFIX, Settings, usable_cores
+from sentiment.signals import end_by, is_first_process
 
 log = logging.getLogger(__name__)
 
@@ -76,10 +77,9 @@ def supervise(settings: Settings, *, host: str, port: int, count: int) -> None:
             drain_limit_s=settings.drain_delay_s + settings.drain_s + OVERTIME_S,
         )
         code = asyncio.run(supervisor.run())
-    if code < 0:
-        signal.signal(-code, signal.SIG_DFL)
-        os.kill(os.getpid(), -code)
-    sys.exit(max(code, 0))  # the first process of a container does not end by a signal
+    if code < 0 and not is_first_process():
+        end_by(-code)
+    sys.exit(max(code, 0))
 
 
 def worker_environment(settings: Settings, count: int, metrics_folder: str) -> dict[str, str]:

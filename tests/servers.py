@@ -14,6 +14,7 @@ from benchmarks.reliability.double import serve_engine
 from sentiment.logs import configure_logging
 from sentiment.models import COMPACT_FOLDER
 from sentiment.settings import Settings
+from sentiment.signals import heed_signals_from_the_start
 from sentiment.tokenization import Tokenization, load_tokenizer
 from tests.doubles import GatedEngine
 
@@ -67,6 +68,7 @@ def obey(engine):
 
 
 def main():
+    heed_signals_from_the_start()
     settings = Settings.from_env()
     configure_logging(settings.log_level)
     engine = RemoteEngine()

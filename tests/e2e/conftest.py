@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -117,11 +117,18 @@ def environment(**settings: str) -> dict[str, str]:
 
 
 @contextmanager
-def starting_server(*command: str, **settings: str) -> Iterator[Server]:
-    """Start a server with `settings`; kill it at the end if it still runs."""
+def starting_server(
+    *command: str, within: Sequence[str] = (sys.executable,), **settings: str
+) -> Iterator[Server]:
+    """Start a server with `settings`; kill it at the end if it still runs.
+
+    Args:
+        command: what Python is given.
+        within: the Python that runs it, and what that runs in.
+    """
     command = command or ("-m", "sentiment", "serve", "--port", "0")
     process = subprocess.Popen(
-        [sys.executable, *command],
+        [*within, *command],
         cwd=REPOSITORY,
         env=environment(**settings),
         stdin=subprocess.PIPE,
@@ -141,9 +148,11 @@ def starting_server(*command: str, **settings: str) -> Iterator[Server]:
 
 
 @contextmanager
-def running_server(*command: str, **settings: str) -> Iterator[Server]:
+def running_server(
+    *command: str, within: Sequence[str] = (sys.executable,), **settings: str
+) -> Iterator[Server]:
     """As `starting_server`; the block begins when the server listens."""
-    with starting_server(*command, **settings) as server:
+    with starting_server(*command, within=within, **settings) as server:
         server.wait_until_it_listens()
         yield server
 

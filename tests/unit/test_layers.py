@@ -15,6 +15,7 @@ LAYERS = {
         "metrics",
         "logs",
         "listeners",
+        "signals",
         "cache",
         "calls",
         "tokenization",

@@ -1,0 +1,236 @@
+"""The image's files agree with the project, as far as that shows without building them."""
+
+import json
+import re
+import subprocess
+import sys
+from fnmatch import fnmatch
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path, PurePosixPath
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from sentiment.settings import ENV_PREFIX, Settings
+from tests.conftest import REPOSITORY
+
+TOOLS = Path(sys.executable).parent
+"""Where the linters that pip installs lie."""
+
+SCRIPTS = sorted((REPOSITORY / "deploy/image").glob("*.sh"))
+
+NEVER = (
+    ".git/config", ".gitignore", ".venv/bin/python", ".env", "sentiment/.env", "models/.cache/x",
+    "tests/conftest.py", "docs/image.md", "deploy_model.yaml", "deploy/prometheus/rules.yaml",
+    "benchmarks/server.py", "sentiment/__pycache__/cli.cpython-311.pyc", "Dockerfile", "id_rsa",
+)  # fmt: skip
+"""What no image may hold."""
+
+
+@pytest.fixture(scope="module")
+def instructions():
+    """Instructions of the Dockerfile with their arguments, continued lines joined."""
+    text = (REPOSITORY / "Dockerfile").read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return [tuple(line.split(maxsplit=1)) for line in lines]
+
+
+def given(instructions, name):
+    return [argument for instruction, argument in instructions if instruction == name]
+
+
+def sent_to_the_builder(path, patterns):
+    """Whether `.dockerignore` lets a path through: the last pattern that matches it decides."""
+    sent = True
+    for pattern in patterns:
+        if matches(path, pattern.removeprefix("!")):
+            sent = pattern.startswith("!")
+    return sent
+
+
+def matches(path, pattern):
+    """Whether a pattern is for the path or a folder above it."""
+    parts = PurePosixPath(path).parts
+    if pattern.startswith("**/"):  # at any depth
+        return any(fnmatch(part, pattern.removeprefix("**/")) for part in parts)
+    depth = pattern.count("/") + 1
+    return len(parts) >= depth and fnmatch("/".join(parts[:depth]), pattern)
+
+
+@pytest.fixture(scope="module")
+def patterns():
+    lines = (REPOSITORY / ".dockerignore").read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def lint(tool, *arguments, text=None):
+    return subprocess.run(
+        [TOOLS / tool, *map(str, arguments)],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_hadolint_finds_nothing():
+    assert lint("hadolint", REPOSITORY / "Dockerfile").stdout == ""
+
+
+def test_hadolint_is_able_to_find_something():
+    assert "DL3002" in lint("hadolint", "-", text="FROM python:3.11\nUSER root\n").stdout
+
+
+def test_shellcheck_finds_nothing():
+    assert lint("shellcheck", *SCRIPTS).stdout == ""
+    assert len(SCRIPTS) >= 6
+
+
+def test_every_script_ends_at_its_first_failure_and_runs_in_any_shell():
+    for path in SCRIPTS:
+        first, *lines = path.read_text().splitlines()
+        assert first == "#!/bin/sh", path.name
+        assert "set -eu" in lines, path.name
+
+
+def test_every_file_that_is_copied_exists_and_reaches_the_builder(instructions, patterns):
+    copied = [line.split() for line in given(instructions, "COPY") if "--from" not in line]
+    sources = [source for *sources, _ in copied for source in sources]
+    assert len(sources) >= 5
+    for source in sources:
+        assert (REPOSITORY / source).exists()
+        assert sent_to_the_builder(source, patterns), source
+    for path in ("sentiment/api/static/docs.html", "models/compact/model.safetensors"):
+        assert sent_to_the_builder(path, patterns)
+
+
+@pytest.mark.parametrize("path", NEVER)
+def test_what_no_image_may_hold_does_not_reach_the_builder(path, patterns):
+    assert not sent_to_the_builder(path, patterns)
+
+
+def test_every_script_that_is_run_exists_and_every_one_is_run(instructions):
+    run = set(re.findall(r"[\w/]+/(\w+\.sh)", " ".join(given(instructions, "RUN"))))
+    elsewhere = {"lock.sh", "try.sh"}  # by a developer, and by Cloud Build
+    assert run | elsewhere == {path.name for path in SCRIPTS}
+
+
+def test_its_variables_are_settings_that_the_server_takes(instructions, monkeypatch):
+    text = " ".join(given(instructions, "ENV"))
+    named = dict(re.findall(rf"\b({ENV_PREFIX}\w+)=(\S+)", text))
+    assert named == {"SENTIMENT_MODEL": "/models/model"}
+    for name, value in named.items():
+        monkeypatch.setenv(name, value)
+    assert Settings.from_env().model == "/models/model"
+
+
+def test_the_ports_are_those_of_command_and_health_check(instructions):
+    (port,) = given(instructions, "EXPOSE")
+    (command,) = map(json.loads, given(instructions, "CMD"))
+    assert command[command.index("--port") + 1] == port
+    assert f"PORT = {port}\n" in (REPOSITORY / "deploy/image/health.py").read_text()
+    (check,) = given(instructions, "HEALTHCHECK")
+    assert json.loads(check.partition("CMD ")[2]) == ["python", "/app/health.py"]
+
+
+def test_signals_reach_the_server_itself_which_is_nobody_in_particular(instructions):
+    assert given(instructions, "ENTRYPOINT") == ['["python", "-m", "sentiment"]']
+    assert given(instructions, "STOPSIGNAL") == ["SIGTERM"]
+    assert given(instructions, "USER") == ["10001:10001"]
+
+
+def test_a_release_names_its_base_with_a_digest():
+    digest = "sha256:" + "ab" * 32
+    for base, release, code in [
+        ("python:3.11-slim-bookworm", "no", 0),
+        ("python:3.11-slim-bookworm", "yes", 2),
+        ("python@sha256:abc", "yes", 2),
+        (f"python:3.11-slim-bookworm@{digest}", "yes", 0),
+        (f"python@{digest}", "yes", 0),
+        (f"python@{digest}", "perhaps", 2),
+    ]:
+        done = subprocess.run(
+            ["sh", REPOSITORY / "deploy/image/check_base.sh", base, release],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, (base, release)
+        assert len(done.stderr.splitlines()) == (code != 0)
+
+
+@pytest.fixture(scope="module")
+def locked():
+    """Name and version of each library that the image installs."""
+    text = (REPOSITORY / "deploy/image/requirements.txt").read_text().replace("\\\n", " ")
+    pins = {}
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            pin, *digests = line.split()
+            assert digests, line
+            assert all(digest.startswith("--hash=sha256:") for digest in digests), line
+            name, _, pinned = pin.partition("==")
+            pins[canonicalize_name(name)] = pinned
+    return pins
+
+
+def test_the_image_installs_what_is_pinned_but_torch_and_transformers(locked):
+    pinned = {}
+    for line in (REPOSITORY / "requirements.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            requirement = Requirement(line)
+            pinned[canonicalize_name(requirement.name)] = str(requirement.specifier)[2:]
+    left_out = pinned.keys() - locked.keys()
+    assert left_out == {"torch", "transformers"}
+    assert {name: locked[name] for name in pinned.keys() - left_out} == {
+        name: pinned[name] for name in pinned.keys() - left_out
+    }
+
+
+def test_whatever_a_locked_library_needs_is_locked_too(locked):
+    looked_at = 0
+    for name, pinned in locked.items():
+        try:
+            if version(name) != pinned:  # another is installed here, which may need something else
+                continue
+        except PackageNotFoundError:
+            continue
+        looked_at += 1
+        for needed in map(Requirement, requires(name) or ()):
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                assert canonicalize_name(needed.name) in locked, f"{name} needs {needed}"
+    assert looked_at >= len(locked) / 2
+
+
+@pytest.fixture(scope="module")
+def cloud_build():
+    return yaml.safe_load((REPOSITORY / "cloudbuild.yaml").read_text())
+
+
+def test_cloud_build_gives_arguments_that_the_dockerfile_has(instructions, cloud_build):
+    known = {argument.partition("=")[0] for argument in given(instructions, "ARG")}
+    script = " ".join(" ".join(step["args"]) for step in cloud_build["steps"])
+    arguments = set(re.findall(r"--build-arg (\w+)=", script))
+    assert {"BASE", "RELEASE", "MODEL", "MODEL_SHA256", "TORCH", "VERSION", "REVISION"} <= arguments
+    assert arguments <= known
+    assert "--build-arg RELEASE=yes" in script
+
+
+def test_every_substitution_of_cloud_build_is_given_and_used(cloud_build):
+    script = " ".join(" ".join(step["args"]) for step in cloud_build["steps"])
+    used = set(re.findall(r"(?<!\$)\$\{(\w+)\}", script))
+    assert used - {"PROJECT_ID", "COMMIT_SHA"} == cloud_build["substitutions"].keys()
+
+
+def test_the_page_has_every_argument_with_its_default(instructions):
+    defaults = {}
+    for argument in given(instructions, "ARG"):
+        name, _, default = argument.partition("=")
+        defaults[name] = default or defaults.get(name, "")
+    page = (REPOSITORY / "docs/image.md").read_text()
+    documented = dict(
+        re.findall(r"^\| `([A-Z_0-9]+)` \| (?:`([^`]*)`|none) \|", page, re.MULTILINE)
+    )
+    assert documented == defaults

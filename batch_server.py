@@ -7,7 +7,7 @@ at SIGTERM and can give its metrics a port of their own; another server does wha
 import sys
 
 from sentiment.api.app import create_app
-from sentiment.errors import SettingsError, TracesError
+from sentiment.errors import SettingsError
 from sentiment.logs import configure_logging
 from sentiment.settings import Settings
 
@@ -17,6 +17,6 @@ try:
         raise SettingsError("SENTIMENT_METRICS_PORT needs: python -m sentiment serve")
     configure_logging(settings.log_level)
     app = create_app(settings)
-except (SettingsError, TracesError) as error:
+except SettingsError as error:
     print(f"error: {error}", file=sys.stderr)
-    sys.exit(3 if isinstance(error, TracesError) else 2)
+    sys.exit(3)

@@ -23,17 +23,17 @@ from sentiment.errors import (
     Interrupted,
     ListenError,
     ModelError,
+    OptionError,
     SentimentError,
     SettingsError,
     StorageError,
-    TracesError,
 )
 
 EXIT_CODES: dict[type[SentimentError], int] = {
-    SettingsError: 2,
+    OptionError: 2,
+    SettingsError: 3,
     ModelError: 3,
     ListenError: 3,
-    TracesError: 3,
     DataError: 4,
     StorageError: 5,
 }
@@ -278,11 +278,11 @@ def _refuse_own_folder(output: Path) -> None:
     """See that a folder of that name may come and go.
 
     Raises:
-        SettingsError: it is the folder that the command runs in, or holds that.
+        OptionError: it is the folder that the command runs in, or holds that.
     """
     place = Path(os.path.realpath(output))
     if output.name in ("", "..") or Path.cwd().is_relative_to(place):
-        raise SettingsError(f"--output {output} is no name of a new folder, but {place}")
+        raise OptionError(f"--output {output} is no name of a new folder, but {place}")
 
 
 def _those_of(kind: type, given: dict[str, Any]) -> dict[str, Any]:
@@ -316,9 +316,9 @@ def evaluate(
     from sentiment.training.thresholds import check_thresholds, parse_thresholds
 
     if precision not in (known := ("auto", "fp32", "bf16", "fp16", "int8")):
-        raise SettingsError(f"--precision {precision} is none of {', '.join(known)}")
+        raise OptionError(f"--precision {precision} is none of {', '.join(known)}")
     if everything and (held_out is not None or seen):
-        raise SettingsError("--all measures every text: it goes with neither --held-out nor --seen")
+        raise OptionError("--all measures every text: it goes with neither --held-out nor --seen")
     benchmarks = name_benchmarks(benchmark or ())
     thresholds = parse_thresholds(fail_below or (), fail_above or (), benchmarks=benchmarks)
     if output is not None:
@@ -352,6 +352,6 @@ def _need_training_libraries() -> None:
     if missing := [
         name for name in ("accelerate", "matplotlib", "sklearn") if find_spec(name) is None
     ]:
-        raise SettingsError(
+        raise OptionError(
             f"{', '.join(missing)} not installed: pip install -r requirements-train.txt"
         )

@@ -31,10 +31,10 @@ SentimentError
 │   │   ├── OutOfMemory         out-of-memory     a text alone does not fit into memory
 │   │   └── Draining            draining          the server is ending; ask another
 │   └── DeadlineExceeded    504 deadline-exceeded no answer within the deadline
-├── SettingsError                a setting is unknown or wrong          exit code 2
+├── OptionError                  an option asks for what cannot be      exit code 2
+├── SettingsError                a setting is unknown or wrong          exit code 3
 ├── ModelError                   the model cannot be had or loaded      exit code 3
 ├── ListenError                  an address cannot be listened on       exit code 3
-├── TracesError                  what sends traces is not installed     exit code 3
 ├── DataError                    a data file cannot be used             exit code 4
 ├── StorageError                 the disk is full or cannot be written  exit code 5
 ├── Interrupted                  a signal ended a training, which can be resumed: exit code
@@ -281,6 +281,10 @@ class DeadlineExceeded(RequestError):
         """How many of the request's texts could be answered in time, where that is known."""
 
 
+class OptionError(SentimentError):
+    """An option of a command has an impossible value, or its result would be in the way."""
+
+
 class SettingsError(SentimentError):
     """A setting is unknown or has an impossible value; the server does not start."""
 
@@ -291,10 +295,6 @@ class ModelError(SentimentError):
 
 class ListenError(SentimentError):
     """An address or port cannot be listened on; the server does not start."""
-
-
-class TracesError(SentimentError):
-    """Traces are asked for, and OpenTelemetry is not installed; the server does not start."""
 
 
 class DataError(SentimentError):

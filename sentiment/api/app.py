@@ -31,7 +31,7 @@ from sentiment.errors import (
     ModelError,
     NotFound,
     RequestError,
-    TracesError,
+    SettingsError,
     first_line,
 )
 from sentiment.metrics import Metrics
@@ -74,8 +74,8 @@ def create_app(
         open_analyzer: makes the analyzer; tests bring their own engine.
 
     Raises:
-        TracesError: traces are asked for, and OpenTelemetry is not installed.
-        SettingsError: they are, and its variables are wrong.
+        SettingsError: traces are asked for, and OpenTelemetry is not installed or its variables
+            are wrong.
     """
     metrics = metrics or Metrics()
     lifecycle = lifecycle or Lifecycle()
@@ -149,7 +149,7 @@ def _open_traces() -> "Traces":
         # Here, because it costs time and memory that only those who ask for traces should pay.
         from sentiment.api.tracing import Traces
     except ImportError as error:
-        raise TracesError(
+        raise SettingsError(
             f"SENTIMENT_TRACES=otlp: {first_line(error)}: pip install -r requirements-otel.txt"
         ) from error
     return Traces()

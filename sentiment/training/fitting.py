@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import transformers
 
-from sentiment.errors import SettingsError
+from sentiment.errors import OptionError
 from sentiment.models import BaseFiles, ModelFiles, file_sha256, find_weights
 from sentiment.training.bases import load_classifier, load_training_tokenizer, mask_id
 from sentiment.training.checkpoints import is_whole, storage_errors, write_whole
@@ -53,7 +53,7 @@ def fit(
         DataError: a part of `split` that training needs is empty.
         ModelError: `base` cannot be fine-tuned, `teacher` cannot be served, or the loss is not
             finite any more.
-        SettingsError: the recipe asks for what this machine has not.
+        OptionError: the recipe asks for what this machine has not.
         StorageError: the disk is full or cannot be written; what was kept can be resumed.
         Interrupted: by a signal, after its state was written.
     """
@@ -61,7 +61,7 @@ def fit(
     if (finished := _read_finished(folder)) is not None:
         return finished
     if recipe.fp16 and not torch.cuda.is_available():
-        raise SettingsError("--fp16 needs a GPU; --bf16 does not")
+        raise OptionError("--fp16 needs a GPU; --bf16 does not")
     if options.threads:
         torch.set_num_threads(options.threads)
     transformers.logging.set_verbosity_error()  # a new classifier is no news here

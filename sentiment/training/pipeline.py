@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sentiment.errors import ModelError, SettingsError, first_line
+from sentiment.errors import ModelError, OptionError, first_line
 from sentiment.models import file_sha256, resolve_base, resolve_model
 from sentiment.training.bases import write_json
 from sentiment.training.checkpoints import MANIFEST, Checkpoints, storage_errors, write_whole
@@ -62,14 +62,14 @@ def train(
     Raises:
         ModelError: base or teacher cannot be had or used, or the loss is not finite any more.
         DataError: nothing to train on, or to measure with.
-        SettingsError: the output or another run is in the way, or options contradict.
+        OptionError: the output or another run is in the way, or options contradict.
         StorageError: the disk is full or cannot be written.
         Interrupted: by a signal; the run can be resumed.
     """
     if folds == 1:
-        raise SettingsError("--folds 1 leaves nothing to train on; it takes 2 or more")
+        raise OptionError("--folds 1 leaves nothing to train on; it takes 2 or more")
     if folds and golden is not None:
-        raise SettingsError("--golden is for promotion, and --folds promotes no model")
+        raise OptionError("--golden is for promotion, and --folds promotes no model")
     start = resolve_base(base)
     if base_sha256 and start.weights_sha256 != base_sha256:
         raise ModelError(

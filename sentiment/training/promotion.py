@@ -64,7 +64,7 @@ def promote(
         ModelError: the model cannot be served, has its labels swapped, or fails on golden
             sentences. Says where `work` lies, as does
         StorageError: the disk is full or cannot be written.
-        SettingsError: something that is no model is in the way at `output`.
+        OptionError: something that is no model is in the way at `output`.
         DataError: there are no golden sentences, or no texts to evaluate on.
     """
     check_replaceable(output)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sentiment.errors import DataError, SettingsError
+from sentiment.errors import DataError, OptionError
 from sentiment.models import resolve_model
 from sentiment.training.checkpoints import storage_errors
 from sentiment.training.datasets import Columns, read_examples
@@ -47,12 +47,12 @@ def calibrate(
     Raises:
         DataError: no text is held out to fit on.
         ModelError, StorageError: as `promote`.
-        SettingsError: something is in the way at `output`.
+        OptionError: something is in the way at `output`.
     """
     found = resolve_model(model)
     check_replaceable(output)
     if not overwrite and output.is_dir() and any(output.iterdir()):
-        raise SettingsError(f"{output} is not empty; --overwrite replaces it when done")
+        raise OptionError(f"{output} is not empty; --overwrite replaces it when done")
     dataset = read_examples(data, columns=columns)
     known = read_seen(seen, columns=columns)
     split = split_examples(dataset.examples, held_out=held_out, seen=known)

@@ -8,7 +8,7 @@ threads) is not part of it.
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sentiment.errors import SettingsError
+from sentiment.errors import OptionError
 
 CLASS_WEIGHTS = ("none", "balanced")
 
@@ -69,17 +69,17 @@ class Recipe:
         """Check what the command line cannot: how fields go together.
 
         Raises:
-            SettingsError: a field is wrong; names its option.
+            OptionError: a field is wrong; names its option.
         """
         if self.bf16 and self.fp16:
-            raise SettingsError("--bf16 and --fp16 exclude each other")
+            raise OptionError("--bf16 and --fp16 exclude each other")
         if self.class_weights not in CLASS_WEIGHTS:
             known = ", ".join(CLASS_WEIGHTS)
-            raise SettingsError(f"--class-weights {self.class_weights} is none of {known}")
+            raise OptionError(f"--class-weights {self.class_weights} is none of {known}")
         if not 0 < self.layer_decay <= 1:
-            raise SettingsError(f"--layer-decay {self.layer_decay:g} is not above 0 and at most 1")
+            raise OptionError(f"--layer-decay {self.layer_decay:g} is not above 0 and at most 1")
         if not 0 <= self.average_decay < 1:
-            raise SettingsError(f"--average-decay {self.average_decay:g} is not in [0, 1)")
+            raise OptionError(f"--average-decay {self.average_decay:g} is not in [0, 1)")
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields, ready for JSON."""

@@ -9,7 +9,7 @@ import os
 import shutil
 from pathlib import Path
 
-from sentiment.errors import SettingsError
+from sentiment.errors import OptionError
 from sentiment.manifest import SERVED_FILES, UNLISTED_FILES
 
 log = logging.getLogger(__name__)
@@ -27,17 +27,17 @@ def check_replaceable(output: Path) -> None:
     """Return if a model may be written to `output`: nothing but a model would be lost.
 
     Raises:
-        SettingsError: a file is there, or a folder with something that is no part of a model.
+        OptionError: a file is there, or a folder with something that is no part of a model.
     """
     if not output.exists() and not output.is_symlink():
         return
     if output.is_symlink() or not output.is_dir():
         kind = "link" if output.is_symlink() else "file"
-        raise SettingsError(f"{output} is a {kind}; --output names a folder")
+        raise OptionError(f"{output} is a {kind}; --output names a folder")
     entries = sorted(output.iterdir())
     for entry in entries:
         if entry.name not in MODEL_FILES or entry.is_dir():
-            raise SettingsError(
+            raise OptionError(
                 f"{output} holds {entry.name}, which is no part of a model and would be lost; "
                 "move it away or choose another --output"
             )
@@ -47,11 +47,11 @@ def check_takes_figures(output: Path) -> None:
     """Return if figures of folds may be written to `output`: no model lies there.
 
     Raises:
-        SettingsError: there is something else than such figures.
+        OptionError: there is something else than such figures.
     """
     for entry in sorted(output.iterdir()) if output.is_dir() else ():
         if entry.name not in FIGURES:
-            raise SettingsError(
+            raise OptionError(
                 f"{output} holds {entry.name}, which is no part of the figures of folds; "
                 "move it away or choose another --output"
             )
@@ -63,7 +63,7 @@ def replace_folder(finished: Path, output: Path) -> None:
     Both must be on one file system. `finished` is on the disk before it is seen.
 
     Raises:
-        SettingsError: as `check_replaceable`.
+        OptionError: as `check_replaceable`.
         OSError: it cannot be moved; what lay at `output` lies there still.
     """
     restore(output)

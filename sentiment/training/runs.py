@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from sentiment.errors import ModelError, SettingsError
+from sentiment.errors import ModelError, OptionError
 from sentiment.models import BaseFiles, file_sha256, find_weights
 from sentiment.training.checkpoints import Checkpoints, storage_errors, write_whole
 from sentiment.training.datasets import Dataset
@@ -97,7 +97,7 @@ def opened_run(options: RunOptions, settings: dict[str, Any]) -> Iterator[Path]:
     """Make or continue the run folder, for this process alone, and return it.
 
     Raises:
-        SettingsError: the output or an unfinished run is in the way, the run to resume is
+        OptionError: the output or an unfinished run is in the way, the run to resume is
             another training, or another process is at it.
         StorageError: the folder cannot be written.
     """
@@ -110,7 +110,7 @@ def opened_run(options: RunOptions, settings: dict[str, Any]) -> Iterator[Path]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel drops it with us
         except OSError as error:
-            raise SettingsError(f"{folder}: another process is training there") from error
+            raise OptionError(f"{folder}: another process is training there") from error
         with storage_errors(folder):
             restore(options.output)
             _refuse_to_lose(options, settings)  # what was put back, or came meanwhile
@@ -130,13 +130,13 @@ def is_promoted(options: RunOptions) -> bool:
     """Whether the run's model lies at the output and nowhere else: nothing is left to do.
 
     Raises:
-        SettingsError: it lies nowhere any more.
+        OptionError: it lies nowhere any more.
     """
     if not (options.folder / FINISHED).is_file() or (options.folder / "checkpoints").exists():
         return False
     if _holds_own_model(options):
         return True
-    raise SettingsError(
+    raise OptionError(
         f"{options.folder} is of a training that has ended, but its model is not in "
         f"{options.output} any more; put it back, or begin anew without --resume"
     )
@@ -167,18 +167,18 @@ def _holds_own_figures(options: RunOptions, settings: dict[str, Any]) -> bool:
 def _refuse_to_lose(options: RunOptions, settings: dict[str, Any]) -> None:
     """Raise where going on would cost a finished model or an unfinished run."""
     if options.output.exists() and not options.output.is_dir():
-        raise SettingsError(f"{options.output} is a file; --output names a folder")
+        raise OptionError(f"{options.output} is a file; --output names a folder")
     if options.overwrite:
         return
     if options.output.is_dir() and any(options.output.iterdir()):
         own = _holds_own_model(options) or _holds_own_figures(options, settings)
         if not (options.resume and own):
-            raise SettingsError(f"{options.output} is not empty; --overwrite replaces it when done")
+            raise OptionError(f"{options.output} is not empty; --overwrite replaces it when done")
     if options.resume:
         return
     for checkpoints in (options.folder / "checkpoints", *options.folder.glob("*/checkpoints")):
         if Checkpoints(checkpoints).exist():
-            raise SettingsError(
+            raise OptionError(
                 f"{options.folder} holds an unfinished training; --resume continues it, "
                 "--overwrite begins anew"
             )
@@ -190,7 +190,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     `resumed` lists the `PROVENANCE` of the processes that went on with another one.
 
     Raises:
-        SettingsError: the file is damaged.
+        OptionError: the file is damaged.
         OSError: it cannot be read.
     """
     path = folder / "settings.json"
@@ -199,8 +199,8 @@ def read_settings(folder: Path) -> dict[str, Any]:
         if all(part in begun for part in (*IDENTITY, *PROVENANCE)):
             return begun
     except (ValueError, TypeError) as error:
-        raise SettingsError(f"{path}: not a training's settings") from error
-    raise SettingsError(f"{path}: not a training's settings")
+        raise OptionError(f"{path}: not a training's settings") from error
+    raise OptionError(f"{path}: not a training's settings")
 
 
 def _refuse_another(folder: Path, begun: dict[str, Any], settings: dict[str, Any]) -> None:
@@ -210,7 +210,7 @@ def _refuse_another(folder: Path, begun: dict[str, Any], settings: dict[str, Any
         for name, before, now in _differences(part, begun[part], settings[part])
     ]
     if differing:
-        raise SettingsError(f"{folder} is another training: it has {'; '.join(differing)}")
+        raise OptionError(f"{folder} is another training: it has {'; '.join(differing)}")
 
 
 def _note_resumed(folder: Path, begun: dict[str, Any], settings: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sentiment.errors import SettingsError, ThresholdMissed
+from sentiment.errors import OptionError, ThresholdMissed
 from sentiment.training.textsets import BENCHMARK
 
 LEAST = ("accuracy", "macro_f1", "weighted_f1")
@@ -62,7 +62,7 @@ def parse_thresholds(
     """Read `macro_f1=0.83` or `benchmark:NAME.macro_f1=0.7`, as the options have them.
 
     Raises:
-        SettingsError: no such figure or benchmark, or the value is no number.
+        OptionError: no such figure or benchmark, or the value is no number.
     """
     return [
         _parse(given, option=option, least=option == "--fail-below", benchmarks=benchmarks)
@@ -74,17 +74,17 @@ def parse_thresholds(
 def _parse(given: str, *, option: str, least: bool, benchmarks: Collection[str]) -> Threshold:
     match = THRESHOLD.fullmatch(given)
     if match is None:
-        raise SettingsError(f"{option} {given}: expected FIGURE=VALUE, such as macro_f1=0.83")
+        raise OptionError(f"{option} {given}: expected FIGURE=VALUE, such as macro_f1=0.83")
     known = LEAST if least else MOST
     if match["figure"] not in known:
-        raise SettingsError(f"{option} {given}: the figure is none of {', '.join(known)}")
+        raise OptionError(f"{option} {given}: the figure is none of {', '.join(known)}")
     if match["benchmark"] is not None and match["benchmark"] not in benchmarks:
         names = ", ".join(sorted(benchmarks)) or "none"
-        raise SettingsError(f"{option} {given}: no such benchmark; there are: {names}")
+        raise OptionError(f"{option} {given}: no such benchmark; there are: {names}")
     try:
         value = float(match["value"])
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise SettingsError(f"{option} {given}: {match['value']} is no number")
+        raise OptionError(f"{option} {given}: {match['value']} is no number")
     return Threshold(match["figure"], value, least=least, benchmark=match["benchmark"])

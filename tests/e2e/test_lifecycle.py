@@ -366,7 +366,7 @@ def test_another_server_is_told_that_it_cannot_move_the_metrics():
     done = serve_once("-m", "uvicorn", "batch_server:app", SENTIMENT_METRICS_PORT="0")
     (line,) = done.stderr.splitlines()
     assert line == "error: SENTIMENT_METRICS_PORT needs: python -m sentiment serve"
-    assert done.returncode == 2
+    assert done.returncode == 3
 
 
 def test_half_a_body_does_not_hold_up_the_end():

@@ -15,8 +15,8 @@ from sentiment.models import COMPACT_FOLDER
 from tests.conftest import REPOSITORY
 from tests.e2e.conftest import environment
 
-SETTING, MODEL = 2, 3
-"""Exit codes, as README.md has them."""
+CANNOT_START = 3
+"""Exit code, as README.md has it."""
 
 
 def last_line(**settings):
@@ -53,13 +53,13 @@ def folder(tmp_path):
 )
 def test_a_wrong_setting(setting, said):
     code, line = last_line(**setting)
-    assert code == SETTING
+    assert code == CANNOT_START
     assert line.startswith(said)
 
 
 def test_a_model_folder_that_is_not_there():
     code, line = last_line(SENTIMENT_MODEL="/models/absent")
-    assert code == MODEL
+    assert code == CANNOT_START
     assert line.startswith("cannot start: '/models/absent' is neither a folder nor a Hub name")
 
 
@@ -67,7 +67,7 @@ def test_a_folder_without_weights(folder):
     for name in ("manifest.json", "model.safetensors"):
         (folder / name).unlink()
     code, line = last_line(SENTIMENT_MODEL=str(folder))
-    assert code == MODEL
+    assert code == CANNOT_START
     assert line == (
         f"cannot start: {folder}: neither model.safetensors nor pytorch_model.bin lies there"
     )
@@ -78,11 +78,11 @@ def test_a_manifest_that_names_other_weights(folder):
     manifest["files"]["model.safetensors"]["sha256"] = "0" * 64
     (folder / "manifest.json").write_text(json.dumps(manifest))
     code, line = last_line(SENTIMENT_MODEL=str(folder))
-    assert code == MODEL
+    assert code == CANNOT_START
     assert line.startswith(f"cannot start: {folder}/model.safetensors: not the file that manifest")
 
 
 def test_a_precision_that_no_cpu_has():
     code, line = last_line(SENTIMENT_PRECISION="fp16")
-    assert code == MODEL
+    assert code == CANNOT_START
     assert line.startswith("cannot start: fp16 is for GPUs")

@@ -147,9 +147,9 @@ def test_a_model_that_cannot_be_had_ends_the_process_with_3_and_one_line(
     [("-m", "sentiment", "serve", "--port", "0"), ("-m", "uvicorn", "batch_server:app")],
     ids=["sentiment", "uvicorn"],
 )
-def test_a_wrong_setting_ends_the_process_with_2_and_one_line(command):
+def test_a_wrong_setting_ends_the_process_with_3_and_one_line(command):
     done = serve_once(*command, SENTIMENT_TREADS="2")
-    assert done.returncode == 2
+    assert done.returncode == 3
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: unknown setting SENTIMENT_TREADS; known are ")
 

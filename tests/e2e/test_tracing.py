@@ -422,7 +422,7 @@ def test_traces_that_are_asked_for_and_not_installed_end_the_start_in_one_line(s
 def test_a_wrong_variable_ends_the_start_in_one_line(variable, value, said):
     wrong = {"SENTIMENT_TRACES": "otlp", variable: value}
     done = serve_once("-m", "sentiment", "serve", "--port", "0", **wrong)
-    assert done.returncode == 2
+    assert done.returncode == 3
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ")
     assert variable in line

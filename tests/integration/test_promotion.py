@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import pytest
 
-from sentiment.errors import ModelError, SettingsError, StorageError
+from sentiment.errors import ModelError, OptionError, StorageError
 from sentiment.manifest import verify_manifest, write_manifest
 from sentiment.models import COMPACT_FOLDER, read_model
 from sentiment.predictions import LABELS
@@ -170,7 +170,7 @@ def fails(work, output, *, says, split=SPLIT, error=ModelError, **options):
     message = str(found.value)
     assert says in message
     assert "\n" not in message
-    if error is not SettingsError:
+    if error is not OptionError:
         assert f"left for inspection in {work}" in message
     else:
         assert not (work / "temperature.json").exists()  # it was told before anything was done
@@ -205,11 +205,11 @@ def test_what_is_no_model_is_never_replaced(work, tmp_path):
     output = tmp_path / "home"
     output.mkdir()
     (output / "thesis.tex").write_text("Years of work.")
-    fails(work, output, says="holds thesis.tex", error=SettingsError)
+    fails(work, output, says="holds thesis.tex", error=OptionError)
     (tmp_path / "file").touch()
-    fails(work, tmp_path / "file", says="is a file", error=SettingsError)
+    fails(work, tmp_path / "file", says="is a file", error=OptionError)
     (tmp_path / "link").symlink_to(work)
-    fails(work, tmp_path / "link", says="is a link", error=SettingsError)
+    fails(work, tmp_path / "link", says="is a link", error=OptionError)
 
 
 def test_a_second_attempt_begins_anew(work, tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from sentiment.errors import DataError, ModelError, SettingsError
+from sentiment.errors import DataError, ModelError, OptionError
 from sentiment.manifest import verify_manifest
 from sentiment.models import COMPACT_FOLDER, read_model
 from sentiment.training.recalibration import calibrate
@@ -40,7 +40,7 @@ def test_a_calibrated_copy_has_a_temperature_and_its_own_weights_and_card(model,
 
 
 def test_a_model_is_calibrated_in_its_own_folder_only_when_that_is_asked_for(model, data):
-    with pytest.raises(SettingsError, match="--overwrite replaces it"):
+    with pytest.raises(OptionError, match="--overwrite replaces it"):
         calibrate(str(model), data=data, held_out=0.2, output=model)
     assert not (model / "temperature.json").exists()
     for _ in range(2):  # the second begins with what the first has left
@@ -69,7 +69,7 @@ def test_a_folder_that_is_no_model_is_not_replaced(model, data, tmp_path):
     output = tmp_path / "notes"
     output.mkdir()
     (output / "diary.txt").write_text("dear diary")
-    with pytest.raises(SettingsError, match=r"diary\.txt"):
+    with pytest.raises(OptionError, match=r"diary\.txt"):
         calibrate(str(model), data=data, held_out=0.2, output=output, overwrite=True)
 
 

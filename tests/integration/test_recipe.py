@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from sentiment.errors import SettingsError
+from sentiment.errors import OptionError
 from sentiment.training import fitting
 from sentiment.training.averages import WeightAverage
 from sentiment.training.distillation import SoftTargetLoss, label_weights, smoothed, taught
@@ -204,5 +204,5 @@ def test_the_average_follows_the_weights_by_its_definition(model):
     ],
 )
 def test_fields_that_do_not_go_together_are_refused(wrong, said):
-    with pytest.raises(SettingsError, match=said):
+    with pytest.raises(OptionError, match=said):
         Recipe(**wrong)

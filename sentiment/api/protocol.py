@@ -136,6 +136,8 @@ class HardenedProtocol(StrictProtocol):
 
     def shutdown(self) -> None:
         """Answer what has come, give what has half come a moment, close what idles."""
+        if self._cut_short:
+            return
         self._cut_short = True
         if self._busy:
             self.cycle.keep_alive = False

@@ -118,6 +118,22 @@ def listens(address):
     return True
 
 
+def test_connections_that_wait_to_be_accepted_when_the_end_comes_are_answered():
+    with running_server(*GATED) as server, ExitStack() as connections:
+        assert post(server.address).status == 200
+        server.signal(signal.SIGSTOP)  # the kernel goes on completing connections
+        waiting = [connections.enter_context(connect(server.address)) for _ in range(50)]
+        for connection in waiting:
+            connection.sendall(posting(b'["a"]'))
+        server.signal(signal.SIGTERM)
+        server.signal(signal.SIGCONT)
+        for connection in waiting:
+            (answer,) = answers(read(connection))
+            assert (answer.status, answer.closes) == (200, True)
+        assert server.wait() == -signal.SIGTERM
+    no_tracebacks(server)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_what_is_unanswered_when_the_drain_is_over_gets_503(number):
     with (

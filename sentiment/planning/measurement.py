@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 PROBE_COMMAND = (sys.executable, "-m", "sentiment.planning.probe")
 
-OWN_SETTINGS = ("API_KEYS", "CACHE_TEXTS", "METRICS_PORT")
+OWN_SETTINGS = {"api_keys", "cache_texts", "metrics_port"}
 """Which the probe has otherwise: it must be let in, and must compute what it is sent."""
 
 LOADS = ((1, 32), (32, 4))
@@ -99,14 +99,13 @@ class _Probe:
 @contextmanager
 def _probe(settings: Settings, lengths: Int64) -> Iterator[_Probe]:
     """Start the probe; the block begins when it has measured its engine."""
-    own = {ENV_PREFIX + name for name in OWN_SETTINGS}
-    environment = {name: value for name, value in os.environ.items() if name.upper() not in own}
-    environment[f"{ENV_PREFIX}CACHE_TEXTS"] = "0"
-    environment[f"{ENV_PREFIX}MODEL"] = settings.model
+    inherited = {n: v for n, v in os.environ.items() if not n.upper().startswith(ENV_PREFIX)}
+    wanted = settings.model_dump(exclude=OWN_SETTINGS, exclude_none=True) | {"cache_texts": 0}
+    given = {ENV_PREFIX + name.upper(): str(value) for name, value in wanted.items()}
     with tempfile.TemporaryFile("w+", prefix="sentiment-plan-") as log_file:
         process = subprocess.Popen(
             PROBE_COMMAND,
-            env=environment,
+            env={**inherited, **given},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log_file,

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -104,9 +104,15 @@ def _wrong(given: dict[str, Any]) -> str:
     kinds: dict[str, Any] = {field.name: field.type for field in fields(ReplicaCost)}
     if strange := sorted(given.keys() ^ kinds.keys()):
         return f"{strange[0]} is {'unknown' if strange[0] in given else 'missing'}"
-    checks: dict[Any, Callable[[object], bool]] = {str: _text, int: _count, float: _seconds}
+    checks: dict[Any, Callable[[object], bool]] = {
+        str: _text,
+        int: _count,
+        float: _seconds,
+        tuple[int, ...]: lambda value: _all(value, _count),
+        tuple[float, ...]: lambda value: _all(value, lambda each: _seconds(each) and each > 0),
+    }
     for name, kind in kinds.items():
-        if not checks.get(kind, _numbers)(given[name]):
+        if not checks[kind](given[name]):
             return f"{name} is {given[name]!r}, which it cannot be"
     if given["layout"] not in (PADDED, PACKED):
         return f"layout is {given['layout']!r}, neither {PADDED} nor {PACKED}"
@@ -127,10 +133,5 @@ def _seconds(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value) and value >= 0
 
 
-def _numbers(value: object) -> bool:
-    return (
-        isinstance(value, Sequence)
-        and not isinstance(value, str)
-        and bool(value)
-        and all(_seconds(each) and each > 0 for each in value)
-    )
+def _all(value: object, check: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(check, value))

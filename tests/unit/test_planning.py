@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentiment.planning.autoscaling import Autoscaler
@@ -40,11 +40,11 @@ BATCHING = replace(COST, token_s=0.0005, token_budget=256, token_budgets=(128, 2
 PATIENT = Settings(max_backlog_s=1e6, deadline_s=3600)
 
 
-def scenario(cost=COST, settings=PATIENT, **changes):
-    return Scenario(cost=cost, settings=settings, token_budget=cost.token_budget, **changes)
+def scenario(cost=COST, limits=PATIENT, **changes):
+    return Scenario(cost=cost, settings=limits, token_budget=cost.token_budget, **changes)
 
 
-def load(rate, requests=4000, *, pool=(10,), sizes=None, seed=1, **changes):
+def load(rate, requests=1000, *, pool=(10,), sizes=None, seed=1, **changes):
     return Workload.draw(
         rate=rate,
         seconds=requests / rate,
@@ -59,6 +59,7 @@ def mean_wait_s(run, service_s):
     return run.latencies_s.mean() - service_s
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("utilization", [0.3, 0.6, 0.8])
 def test_without_batching_constant_passes_wait_as_in_an_m_d_1_queue(utilization):
     run = simulate(load(utilization / 0.01, 20_000), scenario(), replicas=1)
@@ -66,6 +67,7 @@ def test_without_batching_constant_passes_wait_as_in_an_m_d_1_queue(utilization)
     assert mean_wait_s(run, 0.01) == pytest.approx(waits, rel=0.1)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("utilization", [0.5, 0.7])
 def test_without_batching_random_passes_wait_as_pollaczek_and_khinchine_say(utilization):
     lengths = np.random.default_rng(0).geometric(0.02, 5000).clip(1, 400)
@@ -77,6 +79,7 @@ def test_without_batching_random_passes_wait_as_pollaczek_and_khinchine_say(util
     assert mean_wait_s(run, service_s.mean()) == pytest.approx(waits, rel=0.15)
 
 
+@pytest.mark.nightly
 def test_random_balancing_splits_a_poisson_stream_into_independent_queues():
     run = simulate(load(4 * 70, 30_000), scenario(), replicas=4)
     assert mean_wait_s(run, 0.01) == pytest.approx(0.7 * 0.01 / (2 * 0.3), rel=0.1)
@@ -108,6 +111,7 @@ def test_a_pass_that_needs_every_core_stands_still_while_the_event_loop_works():
     assert sharing.quantile_s(0.99) > apart.quantile_s(0.99)
 
 
+@settings(max_examples=25)
 @given(
     rate=st.floats(20, 2000),
     replicas=st.integers(1, 4),
@@ -120,8 +124,8 @@ def test_every_request_is_answered_or_refused_once(
     rate, replicas, size, balance, backlog_s, deadline_s
 ):
     workload = load(rate, 200, sizes={1: 1.0, size: 0.5}, pool=(5, 40, 200))
-    settings = Settings(max_backlog_s=backlog_s, deadline_s=deadline_s)
-    run = simulate(workload, scenario(BATCHING, settings, balance=balance), replicas=replicas)
+    limits = Settings(max_backlog_s=backlog_s, deadline_s=deadline_s)
+    run = simulate(workload, scenario(BATCHING, limits, balance=balance), replicas=replicas)
     assert run.answered + sum(run.refused.values()) == len(workload.arrivals)
     assert run.refused.keys() <= {"overloaded", "deadline-exceeded"}
     assert run.answered_texts <= workload.texts.sum()
@@ -131,9 +135,10 @@ def test_every_request_is_answered_or_refused_once(
         assert run.latencies_s.max() <= deadline_s + 0.2  # the pass that ran when it passed
 
 
+@settings(max_examples=8)
 @given(rate=st.floats(50, 400), balance=st.sampled_from(sorted(BALANCERS)))
 def test_twice_the_replicas_are_not_worse(rate, balance):
-    workload = load(rate, 600)
+    workload = load(rate, 300)
     few, many = (
         simulate(workload, scenario(BATCHING, balance=balance), replicas=count) for count in (2, 4)
     )
@@ -158,9 +163,9 @@ def test_fewest_in_flight_beats_chance():
 
 
 def test_overload_is_refused_and_the_rest_waits_no_longer_than_the_backlog_limit():
-    settings = Settings(max_backlog_s=0.5)
-    run = simulate(load(1000), scenario(BATCHING, settings), replicas=1)
-    assert run.refused["overloaded"] > 500
+    strict = Settings(max_backlog_s=0.5)
+    run = simulate(load(1000), scenario(BATCHING, strict), replicas=1)
+    assert run.refused["overloaded"] > 200
     assert run.quantile_s(0.99) < 0.5 + 3 * (0.01 + 256 * 0.0005)
 
 
@@ -205,6 +210,7 @@ def test_memory_to_request_is_more_than_was_measured_in_whole_steps():
     assert made.cpu == 2
 
 
+@pytest.mark.nightly
 def test_an_autoscaler_adds_replicas_in_a_burst_once_it_sees_and_has_started_them():
     workload = load(100, 24_000, burst=Burst(4, 60.0))
     scaler = Autoscaler(minimum=2, maximum=20, target_s=0.05, delay_s=10, start_s=5)

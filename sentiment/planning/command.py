@@ -62,6 +62,9 @@ def plan(
     refused: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the requests that may be refused.")
     ] = 0.0,
+    headroom: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Share of the capacity to be left free.")
+    ] = 0.1,
     autoscale: Annotated[
         str | None,
         typer.Option(
@@ -107,7 +110,9 @@ def plan(
     from sentiment.settings import Settings
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    goal = Goal(p99_s=quantities.parse_duration(p99, "--p99"), refused_share=refused)
+    goal = Goal(
+        p99_s=quantities.parse_duration(p99, "--p99"), refused_share=refused, headroom=headroom
+    )
     sizes = quantities.parse_sizes(texts_per_request)
     wave = None if burst is None else quantities.parse_burst(burst)
     bounds = None if autoscale is None else quantities.parse_bounds(autoscale)

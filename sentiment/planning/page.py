@@ -10,14 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from sentiment.planning.costs import ReplicaCost
-from sentiment.planning.plan import Plan
+from sentiment.planning.plan import Plan, Trial, working_replicas
 from sentiment.planning.simulation import Run, Scenario
 from sentiment.planning.workload import Workload
 
 WIDTH = 100
 """Of a page for a file or a pipe, whose width rich does not know."""
 
-COLUMNS = ("Replicas", "Token budget", "p50", "p95", "p99", "Refused", "Engines busy", "")
+COLUMNS = ("Replicas", "Budget", "p50", "p95", "p99", "Refused", "Engines busy", "Capacity", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +27,11 @@ class Asked:
     workload: Workload
     scenario: Scenario
     price_per_replica_hour: float | None
+
+    def capacity_share(self, trial: Trial) -> float:
+        """Return the share of the replicas' capacity that the load takes."""
+        working = working_replicas(self.workload, self.scenario.cost, trial.token_budget)
+        return working / trial.replicas
 
     def million_texts(self, replicas: float) -> float | None:
         """Return the price of a million texts; `None` if no price was given.
@@ -46,6 +51,7 @@ def as_json(plan: Plan, asked: Asked) -> dict[str, Any]:
         "met": plan.met,
         "p99_limit_s": plan.goal.p99_s,
         "token_budget": chosen.token_budget,
+        "capacity_share": asked.capacity_share(chosen),
         "resources": {"cpu": plan.cpu, "memory_bytes": plan.memory_bytes},
         "autoscaler": {
             "metric": "sentiment_backlog_seconds",
@@ -101,13 +107,16 @@ def print_plan(plan: Plan, asked: Asked) -> None:
     for column in tried.columns[:-1]:
         column.justify = "right"
     for trial in sorted(plan.trials, key=lambda t: (t.replicas, t.token_budget)):
+        capacity = f"{asked.capacity_share(trial):.0%}"
         mark = "chosen" if trial is plan.chosen else "" if plan.goal.met_by(trial.run) else "fails"
-        tried.add_row(f"{trial.replicas}", f"{trial.token_budget}", *_figures(trial.run), mark)
+        tried.add_row(
+            f"{trial.replicas}", f"{trial.token_budget}", *_figures(trial.run), capacity, mark
+        )
     if plan.scaled is not None:
         mean = sum(plan.scaled.replicas) / max(1, len(plan.scaled.replicas))
         mark = f"autoscaled, {mean:.1f} in the mean"
         shown = f"{min(plan.scaled.replicas)}-{max(plan.scaled.replicas)}"
-        tried.add_row(shown, f"{plan.chosen.token_budget}", *_figures(plan.scaled), mark)
+        tried.add_row(shown, f"{plan.chosen.token_budget}", *_figures(plan.scaled), "", mark)
     console.print(tried)
     facts = Table(show_header=False, box=None)
     for name, value in _facts(plan, asked):

@@ -55,6 +55,9 @@ class Goal:
 
     p99_s: float
     refused_share: float = 0.0
+    headroom: float = 0.0
+    """Share of the replicas' capacity that the load must leave free. At the limit of its capacity
+    a queue grows slowly: minutes of it may look well."""
 
     def met_by(self, run: Run) -> bool:
         """Whether the answers came in time, and few enough were refused."""
@@ -108,7 +111,10 @@ def make_plan(
         chosen = _fewest(
             lambda count: attempt(count, scenario.token_budget),
             goal,
-            least=least_replicas(workload, scenario.cost, scenario.token_budget),
+            least=math.ceil(
+                working_replicas(workload, scenario.cost, scenario.token_budget)
+                / (1 - goal.headroom)
+            ),
         )
     if scenario.settings.token_budget == "auto":
         for budget in scenario.cost.token_budgets:
@@ -140,14 +146,18 @@ def with_autoscaler(
     return replace(plan, scaled=run)
 
 
-def least_replicas(workload: Workload, cost: ReplicaCost, token_budget: int) -> int:
-    """Return how many replicas the work alone would keep busy, in full batches without a gap."""
+def working_replicas(workload: Workload, cost: ReplicaCost, token_budget: int) -> float:
+    """Return how many replicas the work alone would keep busy, in full batches without a gap.
+
+    Over the replicas that there are, that is the share of their capacity that the load takes.
+    Their engines are busy for more of the time: with less to do, they do it in smaller batches.
+    """
     tokens = float(workload.lengths.sum())
-    passes = tokens / token_budget
-    busy_s = passes * cost.batch_s + tokens * cost.token_s
+    width = float(np.square(workload.lengths).sum()) / tokens
+    busy_s = tokens * (cost.batch_s / token_budget + cost.token_s + width * cost.pair_s)
     beside_s = len(workload.arrivals) * cost.request_s + len(workload.lengths) * cost.text_s
     needed_s = busy_s + beside_s if cost.shares_cores else max(busy_s, beside_s)
-    return max(1, math.ceil(needed_s / workload.seconds))
+    return needed_s / workload.seconds
 
 
 def _fewest(attempt: Callable[[int], Trial], goal: Goal, *, least: int) -> Trial:

@@ -109,6 +109,7 @@ class _Simulation:
         self._all: list[Replica] = []
         self._latencies: list[float] = []
         self._starting = 0
+        self._paid_until_s = 0.0
         self._result = Run(seconds=workload.seconds)
 
     async def run(self, replicas: int) -> Run:
@@ -122,6 +123,7 @@ class _Simulation:
             beside.append(asyncio.create_task(self._scale(self._autoscaler)))
         async with asyncio.TaskGroup() as group:
             await self._arrive(group)
+        self._pay()
         self._result.ended_s = self._now()
         for task in beside:
             task.cancel()
@@ -179,8 +181,6 @@ class _Simulation:
             mean_s = sum(backlogs) / len(backlogs)
             self._result.backlog_s.append(mean_s)
             self._result.replicas.append(len(backlogs))
-            # A pod costs from when it is asked for, not from when it is ready.
-            self._result.replica_s += (len(backlogs) + self._starting) * SAMPLE_S
             if self._autoscaler is not None:
                 self._autoscaler.observe(self._now(), mean_s)
             await asyncio.sleep(SAMPLE_S)
@@ -189,6 +189,7 @@ class _Simulation:
         async with asyncio.TaskGroup() as group:
             while True:
                 await asyncio.sleep(autoscaler.sync_s)
+                self._pay()
                 wanted = autoscaler.wanted(self._now(), len(self._replicas) + self._starting)
                 for _ in range(wanted - len(self._replicas) - self._starting):
                     self._starting += 1
@@ -200,6 +201,13 @@ class _Simulation:
         await asyncio.sleep(start_s)
         await self._open()
         self._starting -= 1
+
+    def _pay(self) -> None:
+        """Count the time since the last call: a pod costs from when it is asked for."""
+        now = self._now()
+        count = len(self._replicas) + self._starting
+        self._result.replica_s += count * (now - self._paid_until_s)
+        self._paid_until_s = now
 
     def _finish(self) -> Run:
         result = self._result

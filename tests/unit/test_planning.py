@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sentiment.planning.autoscaling import Autoscaler
 from sentiment.planning.costs import ReplicaCost
-from sentiment.planning.plan import Goal, least_replicas, make_plan
+from sentiment.planning.plan import Goal, make_plan, working_replicas
 from sentiment.planning.simulation import BALANCERS, Scenario, simulate
 from sentiment.planning.workload import Burst, Workload
 from sentiment.settings import Settings
@@ -184,17 +184,17 @@ def test_a_plan_is_the_fewest_replicas_that_reach_the_goal():
 
 def test_a_plan_never_has_fewer_replicas_than_the_work_alone_keeps_busy():
     workload = load(400)
-    made = make_plan(workload, scenario(BATCHING), Goal(p99_s=30.0))
-    assert made.chosen.replicas >= least_replicas(workload, BATCHING, 256)
-    assert least_replicas(workload, BATCHING, 256) == math.ceil(
-        len(workload.lengths) / workload.seconds * 10 * (0.0005 + 0.01 / 256)
-    )
+    working = working_replicas(workload, BATCHING, 256)
+    assert working == pytest.approx(workload.rate * 10 * (0.0005 + 0.01 / 256))
+    for headroom in (0.0, 0.5):
+        made = make_plan(workload, scenario(BATCHING), Goal(p99_s=30.0, headroom=headroom))
+        assert made.chosen.replicas == math.ceil(working / (1 - headroom))
 
 
 def test_another_token_budget_is_chosen_where_it_answers_sooner():
     # Full batches of 4,096 tokens run for two seconds: nobody wants to wait behind one.
     cost = replace(COST, token_s=0.0005, token_budget=4096, token_budgets=(256, 4096))
-    workload = load(150, sizes={1: 0.97, 100: 0.03})
+    workload = load(420, 10_000, sizes={1: 0.97, 100: 0.03})
     made = make_plan(workload, scenario(cost), Goal(p99_s=20.0), replicas=3)
     assert made.chosen.token_budget == 256
 

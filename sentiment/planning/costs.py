@@ -30,6 +30,8 @@ class ReplicaCost:
     """The processor's name."""
     measured_on: str
     """The day, such as 2026-11-21; empty if nobody said."""
+    load_average: float
+    """Of the machine when the measurement began: more than little made everything look dear."""
     cores: int
     """That the replica may use."""
     threads: int

@@ -38,6 +38,9 @@ LOADS = ((1, 32), (32, 4))
 LOAD_S = 2.0
 """How long each of them lasts."""
 
+QUIET_LOAD = 0.5
+"""A machine whose load average is higher does something else beside."""
+
 READY_S = 120.0
 """After which a probe that is not ready never will be."""
 
@@ -64,7 +67,13 @@ def measure_replica(settings: Settings, *, texts: Sequence[str], lengths: Int64)
     Raises:
         ModelError: it does not start.
     """
+    load_average = os.getloadavg()[0]
     log.info("measuring what a replica costs on this machine")
+    if load_average > QUIET_LOAD:
+        log.warning(
+            "the load average is %.1f: beside other programs everything looks dearer than it is",
+            load_average,
+        )
     with _probe(settings, lengths) as probe:
         costs = asyncio.run(_measure_requests(probe, texts))
     (few, few_s), (many, many_s) = costs
@@ -75,6 +84,7 @@ def measure_replica(settings: Settings, *, texts: Sequence[str], lengths: Int64)
         **{**said, **lists},
         machine=_processor(),
         measured_on=date.today().isoformat(),
+        load_average=round(load_average, 2),
         cores=usable_cores(),
         threads=settings.thread_count,
         request_s=max(0.0, few_s - few * text_s),

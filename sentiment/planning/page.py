@@ -108,7 +108,8 @@ def print_plan(plan: Plan, asked: Asked) -> None:
         column.justify = "right"
     for trial in sorted(plan.trials, key=lambda t: (t.replicas, t.token_budget)):
         capacity = f"{asked.capacity_share(trial):.0%}"
-        mark = "chosen" if trial is plan.chosen else "" if plan.goal.met_by(trial.run) else "fails"
+        met = plan.goal.met_by(trial.run)
+        mark = "fails" if not met else "chosen" if trial is plan.chosen else ""
         tried.add_row(
             f"{trial.replicas}", f"{trial.token_budget}", *_figures(trial.run), capacity, mark
         )

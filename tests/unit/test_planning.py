@@ -22,6 +22,7 @@ COST = ReplicaCost(
     layout="packed",
     machine="a machine",
     measured_on="2026-11-21",
+    load_average=0.0,
     cores=2,
     threads=1,
     batch_s=0.01,

@@ -283,13 +283,24 @@ def _measured(samples: Sequence[Sample], seconds: float) -> Figures:
 
 
 def _row(point: Point) -> str:
-    told, slow, seen = point.predicted, point.stretched, point.measured
-    return (
-        f"| {point.replicas} | {point.share:.0%} | {point.rate:,.0f} "
-        f"| {told.p50_ms:.0f} / {slow.p50_ms:.0f} / {seen.p50_ms:.0f} | {told.p99_ms:.0f} / {slow.p99_ms:.0f} / {seen.p99_ms:.0f} "
-        f"| {told.texts_per_s:,.0f} / {slow.texts_per_s:,.0f} / {seen.texts_per_s:,.0f} "
-        f"| {told.refused:.1%} / {slow.refused:.1%} / {seen.refused:.1%} | {point.stretch:.2f} | {point.neighbour_cores:.1f} |"
-    )
+    """Return a row of docs/planning.md: predicted, with passes as slow as they were, measured."""
+    three = (point.predicted, point.stretched, point.measured)
+
+    def cell(name: str, form: str) -> str:
+        return " / ".join(format(getattr(figures, name), form) for figures in three)
+
+    cells = [
+        str(point.replicas),
+        f"{point.share:.0%}",
+        f"{point.rate:,.0f}",
+        cell("p50_ms", ".0f"),
+        cell("p99_ms", ".0f"),
+        cell("texts_per_s", ",.0f"),
+        cell("refused", ".1%"),
+        f"{point.stretch:.2f}",
+        f"{point.neighbour_cores:.1f}",
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def edge_cost(settings: Settings) -> tuple[ReplicaCost, Int64]:
@@ -317,9 +328,7 @@ def main() -> None:
     ):
         if arguments.only not in (None, name):
             continue
-        print(
-            f"{name}: {subject.capacity:.0f} texts/s a replica; predicted / with passes as slow as they were / measured"
-        )
+        print(f"{name}: {subject.capacity:.0f} texts/s a replica")
         shares = arguments.shares or shares
         points = validate(subject, replicas=replicas, shares=shares, seconds=seconds)
         figures[name] = {

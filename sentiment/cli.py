@@ -1,9 +1,9 @@
 """The command line: `python -m sentiment serve | prepare | quantize | train | calibrate |
-evaluate`.
+evaluate | plan`.
 
 Every failure that has a name ends in one line on standard error and an exit code:
-1 a figure misses what `evaluate` was asked for, 2 settings or usage, 3 model, port or a
-library for traces, 4 data, 5 disk; a signal that ends a training its own, such as 143.
+1 a figure misses what `evaluate` or `plan` was asked for, 2 usage, 3 settings, model or port, 4 data,
+5 disk; a signal that ends a training its own, such as 143.
 """
 
 import json
@@ -28,6 +28,7 @@ from sentiment.errors import (
     SettingsError,
     StorageError,
 )
+from sentiment.planning.command import plan
 
 EXIT_CODES: dict[type[SentimentError], int] = {
     OptionError: 2,
@@ -44,6 +45,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(plan)
 
 
 def main() -> None:

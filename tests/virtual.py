@@ -1,12 +1,11 @@
-"""An event loop whose clock jumps to the next timer, and an engine of known service time on it.
+"""An engine of known service time on an event loop whose clock jumps to the next timer.
 
 A test of an hour takes milliseconds, and the same schedule comes out every time.
 """
 
 import asyncio
-import selectors
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,42 +13,6 @@ import numpy as np
 from sentiment.batching.worker import Outcome
 from sentiment.engines.batches import PackedBatch, PaddedBatch
 from tests.doubles import POISON, expected_logits
-
-
-class VirtualClockLoop(asyncio.SelectorEventLoop):
-    """Never waits: where it would, its clock jumps. Threads do not exist; calls run inline."""
-
-    def __init__(self) -> None:
-        self._now = 1000.0
-        super().__init__(_JumpingSelector(self))
-
-    def time(self) -> float:
-        return self._now
-
-    def run_in_executor(self, executor, func, *args):
-        future = self.create_future()
-        try:
-            future.set_result(func(*args))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
-class _JumpingSelector(selectors.SelectSelector):
-    def __init__(self, loop: VirtualClockLoop) -> None:
-        super().__init__()
-        self._loop = loop
-
-    def select(self, timeout=None):
-        assert timeout is not None, "everything waits and no timer runs: a deadlock"
-        self._loop._now += max(timeout, 0)
-        return super().select(0)
-
-
-def run_virtually(main: Coroutine[Any, Any, Any]) -> Any:
-    """Run `main` on a virtual clock and return what it returns."""
-    with asyncio.Runner(loop_factory=VirtualClockLoop) as runner:
-        return runner.run(main)
 
 
 class VirtualEngine:

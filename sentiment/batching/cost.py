@@ -86,6 +86,12 @@ class CostModel:
         )
 
 
+def fit(*, tokens: Float64, widths: Float64, seconds: Float64) -> Coefficients:
+    """Return the line through batches that were all measured alike; arrays `[batches]`."""
+    features = np.stack([np.ones_like(tokens), tokens, tokens * widths], axis=1) * SCALE
+    return Coefficients(*(_fit(features, seconds, np.ones_like(seconds)) * SCALE).tolist())
+
+
 def _fit(features: Float64, seconds: Float64, weights: Float64) -> Float64:
     """Return the non-negative coefficients of the least relative squares, weighted.
 

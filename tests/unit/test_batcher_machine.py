@@ -17,8 +17,9 @@ from sentiment.batching.batcher import Batcher
 from sentiment.engines.batches import PackedBatch, PaddedBatch
 from sentiment.errors import RequestError
 from sentiment.metrics import Metrics
+from sentiment.planning.virtual import VirtualClockLoop
 from tests.doubles import POISON, expected_logits
-from tests.virtual import VirtualClockLoop, VirtualEngine
+from tests.virtual import VirtualEngine
 
 BUDGET = 64
 TOKENS = st.integers(1, 100)

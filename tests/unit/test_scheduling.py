@@ -20,8 +20,9 @@ from sentiment.errors import (
     WorkerDown,
 )
 from sentiment.metrics import Metrics
+from sentiment.planning.virtual import run_virtually
 from tests.doubles import POISON, expected_logits
-from tests.virtual import VirtualEngine, run_virtually
+from tests.virtual import VirtualEngine
 
 TEXT_TOKENS = 32
 BUDGET = 1024

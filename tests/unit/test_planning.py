@@ -1,0 +1,258 @@
+"""The simulator, with queueing theory and counting as its judges."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sentiment.planning.autoscaling import Autoscaler
+from sentiment.planning.costs import ReplicaCost
+from sentiment.planning.plan import Goal, make_plan, working_replicas
+from sentiment.planning.simulation import BALANCERS, Scenario, simulate
+from sentiment.planning.workload import Burst, Workload
+from sentiment.settings import Settings
+
+COST = ReplicaCost(
+    model="compact@0",
+    engine="openvino",
+    precision="fp32",
+    layout="packed",
+    machine="a machine",
+    measured_on="2026-11-21",
+    load_average=0.0,
+    cores=2,
+    threads=1,
+    batch_s=0.01,
+    token_s=0.0,
+    pair_s=0.0,
+    request_s=0.0,
+    text_s=0.0,
+    token_budget=1,
+    token_budgets=(1,),
+    memory_bytes=400_000_000,
+)
+"""10 ms a pass, and a budget that makes every text a pass of its own: batching is off."""
+
+BATCHING = replace(COST, token_s=0.0005, token_budget=256, token_budgets=(128, 256))
+
+PATIENT = Settings(max_backlog_s=1e6, deadline_s=3600)
+
+
+def scenario(cost=COST, limits=PATIENT, **changes):
+    return Scenario(cost=cost, settings=limits, token_budget=cost.token_budget, **changes)
+
+
+def load(rate, requests=1000, *, pool=(10,), sizes=None, seed=1, **changes):
+    return Workload.draw(
+        rate=rate,
+        seconds=requests / rate,
+        pool=np.array(pool),
+        sizes=sizes or {1: 1.0},
+        seed=seed,
+        **changes,
+    )
+
+
+def mean_wait_s(run, service_s):
+    return run.latencies_s.mean() - service_s
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("utilization", [0.3, 0.6, 0.8])
+def test_without_batching_constant_passes_wait_as_in_an_m_d_1_queue(utilization):
+    run = simulate(load(utilization / 0.01, 20_000), scenario(), replicas=1)
+    waits = utilization * 0.01 / (2 * (1 - utilization))
+    assert mean_wait_s(run, 0.01) == pytest.approx(waits, rel=0.1)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("utilization", [0.5, 0.7])
+def test_without_batching_random_passes_wait_as_pollaczek_and_khinchine_say(utilization):
+    lengths = np.random.default_rng(0).geometric(0.02, 5000).clip(1, 400)
+    cost = replace(COST, batch_s=0.0, token_s=0.0002)
+    service_s = lengths * cost.token_s
+    rate = utilization / service_s.mean()
+    run = simulate(load(rate, 20_000, pool=lengths), scenario(cost), replicas=1)
+    waits = rate * (service_s**2).mean() / (2 * (1 - utilization))
+    assert mean_wait_s(run, service_s.mean()) == pytest.approx(waits, rel=0.15)
+
+
+@pytest.mark.nightly
+def test_random_balancing_splits_a_poisson_stream_into_independent_queues():
+    run = simulate(load(4 * 70, 30_000), scenario(), replicas=4)
+    assert mean_wait_s(run, 0.01) == pytest.approx(0.7 * 0.01 / (2 * 0.3), rel=0.1)
+
+
+def test_requests_in_the_system_are_rate_times_time_in_it():
+    workload = load(60)
+    run = simulate(workload, scenario(), replicas=1)
+    busy = 60 * 0.01  # Little's law for the engine alone: in the pass are rate * its time
+    assert run.utilization == pytest.approx(busy, rel=0.05)
+
+
+def test_a_batch_carries_more_texts_the_more_wait():
+    calm, busy = (simulate(load(rate), scenario(BATCHING), replicas=1) for rate in (20.0, 150.0))
+    assert busy.tokens / busy.passes > 2 * calm.tokens / calm.passes
+
+
+def test_an_idle_replica_answers_in_one_pass_and_its_own_work_beside_it():
+    cost = replace(BATCHING, request_s=0.002, text_s=0.001)
+    run = simulate(load(0.1, 200), scenario(cost), replicas=1)
+    assert run.quantile_s(0.5) == pytest.approx(0.002 + 0.001 + 0.01 + 10 * 0.0005, rel=1e-3)
+
+
+def test_a_pass_that_needs_every_core_stands_still_while_the_event_loop_works():
+    cost = replace(BATCHING, request_s=0.004, text_s=0.002)
+    apart = simulate(load(60), scenario(cost), replicas=1)
+    sharing = simulate(load(60), scenario(replace(cost, threads=2)), replicas=1)
+    assert sharing.busy_s > apart.busy_s * 1.1
+    assert sharing.quantile_s(0.99) > apart.quantile_s(0.99)
+
+
+@settings(max_examples=25)
+@given(
+    rate=st.floats(20, 2000),
+    replicas=st.integers(1, 4),
+    size=st.integers(1, 20),
+    balance=st.sampled_from(sorted(BALANCERS)),
+    backlog_s=st.sampled_from([0.05, 1.0]),
+    deadline_s=st.sampled_from([0.1, 10.0]),
+)
+def test_every_request_is_answered_or_refused_once(
+    rate, replicas, size, balance, backlog_s, deadline_s
+):
+    workload = load(rate, 200, sizes={1: 1.0, size: 0.5}, pool=(5, 40, 200))
+    limits = Settings(max_backlog_s=backlog_s, deadline_s=deadline_s)
+    run = simulate(workload, scenario(BATCHING, limits, balance=balance), replicas=replicas)
+    assert run.answered + sum(run.refused.values()) == len(workload.arrivals)
+    assert run.refused.keys() <= {"overloaded", "deadline-exceeded"}
+    assert run.answered_texts <= workload.texts.sum()
+    assert len(run.latencies_s) + run.refused_counted == run.counted
+    if len(run.latencies_s):
+        assert run.latencies_s.min() > 0
+        assert run.latencies_s.max() <= deadline_s + 0.2  # the pass that ran when it passed
+
+
+@settings(max_examples=8)
+@given(rate=st.floats(50, 400), balance=st.sampled_from(sorted(BALANCERS)))
+def test_twice_the_replicas_are_not_worse(rate, balance):
+    workload = load(rate, 300)
+    few, many = (
+        simulate(workload, scenario(BATCHING, balance=balance), replicas=count) for count in (2, 4)
+    )
+    assert many.quantile_s(0.99) <= few.quantile_s(0.99) * 1.1 + 0.005
+
+
+def test_more_load_is_not_answered_sooner():
+    p99 = [
+        simulate(load(rate), scenario(BATCHING), replicas=1).quantile_s(0.99)
+        for rate in (20, 60, 100, 140, 180)
+    ]
+    assert p99 == sorted(p99)
+
+
+def test_fewest_in_flight_beats_chance():
+    workload = load(4 * 80)
+    by_chance, by_load = (
+        simulate(workload, scenario(balance=name), replicas=4).quantile_s(0.99)
+        for name in ("random", "least")
+    )
+    assert by_load < by_chance / 2
+
+
+def test_overload_is_refused_and_the_rest_waits_no_longer_than_the_backlog_limit():
+    strict = Settings(max_backlog_s=0.5)
+    run = simulate(load(1000), scenario(BATCHING, strict), replicas=1)
+    assert run.refused["overloaded"] > 200
+    assert run.quantile_s(0.99) < 0.5 + 3 * (0.01 + 256 * 0.0005)
+
+
+def test_the_same_seed_gives_the_same_run():
+    first, second = (simulate(load(300), scenario(BATCHING, seed=5), replicas=2) for _ in range(2))
+    assert np.array_equal(first.latencies_s, second.latencies_s)
+
+
+def test_a_plan_is_the_fewest_replicas_that_reach_the_goal():
+    workload, goal = load(400), Goal(p99_s=0.1)
+    made = make_plan(workload, scenario(BATCHING), goal)
+    assert made.met
+    fewer = simulate(workload, scenario(BATCHING), replicas=made.chosen.replicas - 1)
+    assert not goal.met_by(fewer)
+
+
+def test_a_plan_never_has_fewer_replicas_than_the_work_alone_keeps_busy():
+    workload = load(400)
+    working = working_replicas(workload, BATCHING, 256)
+    assert working == pytest.approx(workload.rate * 10 * (0.0005 + 0.01 / 256))
+    for headroom in (0.0, 0.5):
+        made = make_plan(workload, scenario(BATCHING), Goal(p99_s=30.0, headroom=headroom))
+        assert made.chosen.replicas == math.ceil(working / (1 - headroom))
+
+
+def test_another_token_budget_is_chosen_where_it_answers_sooner():
+    # Full batches of 4,096 tokens run for two seconds: nobody wants to wait behind one.
+    cost = replace(COST, token_s=0.0005, token_budget=4096, token_budgets=(256, 4096))
+    workload = load(420, 10_000, sizes={1: 0.97, 100: 0.03})
+    made = make_plan(workload, scenario(cost), Goal(p99_s=20.0), replicas=3)
+    assert made.chosen.token_budget == 256
+
+
+def test_what_no_number_of_replicas_can_do_is_said():
+    with pytest.raises(Exception, match="one that is idle needs 15 ms"):
+        make_plan(load(100), scenario(BATCHING), Goal(p99_s=0.012))
+
+
+def test_memory_to_request_is_more_than_was_measured_in_whole_steps():
+    made = make_plan(load(50), scenario(BATCHING), Goal(p99_s=1.0))
+    assert made.memory_bytes == 512 * 2**20
+    assert made.cpu == 2
+
+
+@pytest.mark.nightly
+def test_an_autoscaler_adds_replicas_in_a_burst_once_it_sees_and_has_started_them():
+    workload = load(100, 24_000, burst=Burst(4, 60.0))
+    scaler = Autoscaler(minimum=2, maximum=20, target_s=0.05, delay_s=10, start_s=5)
+    run = simulate(workload, scenario(BATCHING), replicas=2, autoscaler=scaler)
+    begins_s = (workload.seconds - 60) / 2
+    at = [second for second, count in enumerate(run.replicas) if count > 2]
+    assert at[0] >= begins_s + 10 + 5
+    assert max(run.replicas) > 2
+    fixed = simulate(workload, scenario(BATCHING), replicas=2)
+    assert run.quantile_s(0.99) < fixed.quantile_s(0.99)
+    assert run.replica_s > fixed.replica_s
+
+
+class TestAutoscaler:
+    def scaler(self, *seen, **changes):
+        made = Autoscaler(minimum=1, maximum=50, target_s=1.0, delay_s=30, **changes)
+        for at, backlog_s in seen:
+            made.observe(at, backlog_s)
+        return made
+
+    def test_it_wants_replicas_in_proportion_to_the_backlog(self):
+        assert self.scaler((0, 1.5)).wanted(30, 4) == 6
+
+    def test_it_does_not_know_yet_what_came_within_the_delay(self):
+        assert self.scaler((0, 1.0), (10, 9.0)).wanted(39, 4) == 4
+
+    def test_near_the_target_it_changes_nothing(self):
+        assert self.scaler((0, 1.09)).wanted(30, 10) == 10
+
+    def test_at_once_it_adds_four_or_doubles(self):
+        assert self.scaler((0, 40.0)).wanted(30, 2) == 6
+        assert self.scaler((0, 40.0)).wanted(30, 10) == 20
+
+    def test_it_takes_away_only_what_nobody_wanted_for_five_minutes(self):
+        scaler = self.scaler((0, 2.0))
+        assert scaler.wanted(30, 5) == 10
+        scaler.observe(31, 0.2)
+        assert scaler.wanted(61, 10) == 10
+        assert scaler.wanted(329, 10) == 10
+        assert scaler.wanted(362, 10) == 2
+
+    def test_it_keeps_its_bounds(self):
+        assert self.scaler((0, 0.0)).wanted(30, 1) == 1
+        assert self.scaler((0, 90.0)).wanted(30, 40) == 50

@@ -2,8 +2,8 @@
 evaluate | plan`.
 
 Every failure that has a name ends in one line on standard error and an exit code:
-1 a figure misses what `evaluate` or `plan` was asked for, 2 usage, 3 settings, model or port, 4 data,
-5 disk; a signal that ends a training its own, such as 143.
+1 a figure misses what `evaluate` or `plan` was asked for, 2 usage, 3 settings, model or port, 4
+data, 5 disk; a signal that ends a training its own, such as 143.
 """
 
 import json

@@ -98,10 +98,10 @@ def plan(
 ) -> None:
     """Find out how many replicas answer a load in time.
 
-    The server that the SENTIMENT_* settings describe is measured on this machine, which takes a
-    quarter of a minute, or its cost is read from a file. Then replicas of it are simulated behind
-    a balancer, with the server's own scheduler, until the fewest are found. docs/planning.md says
-    what is simulated and what is not.
+    The server that the SENTIMENT_* settings describe is measured on this machine,
+    in a quarter of a minute, or its cost is read from a file. Then replicas of it
+    are simulated behind a balancer, with the server's own scheduler, until the
+    fewest are found. docs/planning.md says what is simulated and what is not.
     """
     from sentiment.planning import page, quantities
     from sentiment.planning.autoscaling import Autoscaler

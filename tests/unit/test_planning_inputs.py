@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sentiment.errors import DataError, SettingsError
+from sentiment.errors import DataError, OptionError
 from sentiment.planning.costs import ReplicaCost
 from sentiment.planning.quantities import parse_bounds, parse_burst, parse_duration, parse_sizes
 from sentiment.planning.workload import Burst, Workload, read_sample, read_trace
@@ -22,7 +22,7 @@ def test_times_have_a_unit(given, seconds):
 
 @pytest.mark.parametrize("given", ["", "200", "0ms", "-1s", "1e3ms", "1 s", "nan", "٣s", "1d"])
 def test_what_is_no_time_is_refused(given):
-    with pytest.raises(SettingsError, match="expected a time such as 200ms"):
+    with pytest.raises(OptionError, match="expected a time such as 200ms"):
         parse_duration(given, "--p99")
 
 
@@ -32,7 +32,7 @@ def test_a_burst_is_a_factor_and_a_time():
 
 @pytest.mark.parametrize("given", ["10:30s", "x:30s", "0x:30s", "10x:", "10x:30", "-1x:2s"])
 def test_what_is_no_burst_is_refused(given):
-    with pytest.raises(SettingsError):
+    with pytest.raises(OptionError):
         parse_burst(given)
 
 
@@ -43,7 +43,7 @@ def test_sizes_of_requests_are_a_number_or_shares():
 
 @pytest.mark.parametrize("given", ["", "0", "1:0", "1:", "a", "1:0.5,1:0.5", "9999999", "1:-1"])
 def test_what_are_no_sizes_is_refused(given):
-    with pytest.raises(SettingsError, match="--texts-per-request"):
+    with pytest.raises(OptionError, match="--texts-per-request"):
         parse_sizes(given)
 
 
@@ -53,7 +53,7 @@ def test_bounds_of_an_autoscaler_are_least_and_most():
 
 @pytest.mark.parametrize("given", ["", "2", "0:4", "4:2", "2:40000", "2:4:6"])
 def test_what_are_no_bounds_is_refused(given):
-    with pytest.raises(SettingsError, match="--autoscale"):
+    with pytest.raises(OptionError, match="--autoscale"):
         parse_bounds(given)
 
 

@@ -112,6 +112,15 @@ def test_a_pass_that_needs_every_core_stands_still_while_the_event_loop_works():
     assert sharing.quantile_s(0.99) > apart.quantile_s(0.99)
 
 
+def test_the_next_pass_waits_until_the_answers_of_the_last_are_written():
+    at_no_cost, written = (
+        simulate(load(400), scenario(replace(BATCHING, request_s=each)), replicas=1).utilization
+        for each in (0.0, 0.004)
+    )
+    assert at_no_cost > 0.97
+    assert written < 0.93
+
+
 @settings(max_examples=25)
 @given(
     rate=st.floats(20, 2000),

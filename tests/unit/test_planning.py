@@ -204,7 +204,7 @@ def test_a_plan_never_has_fewer_replicas_than_the_work_alone_keeps_busy():
 def test_another_token_budget_is_chosen_where_it_answers_sooner():
     # Full batches of 4,096 tokens run for two seconds: nobody wants to wait behind one.
     cost = replace(COST, token_s=0.0005, token_budget=4096, token_budgets=(256, 4096))
-    workload = load(420, 10_000, sizes={1: 0.97, 100: 0.03})
+    workload = load(420, 5_000, sizes={1: 0.97, 100: 0.03})
     made = make_plan(workload, scenario(cost), Goal(p99_s=20.0), replicas=3)
     assert made.chosen.token_budget == 256
 

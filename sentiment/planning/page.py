@@ -114,10 +114,10 @@ def print_plan(plan: Plan, asked: Asked) -> None:
             f"{trial.replicas}", f"{trial.token_budget}", *_figures(trial.run), capacity, mark
         )
     if plan.scaled is not None:
-        mean = sum(plan.scaled.replicas) / max(1, len(plan.scaled.replicas))
-        mark = f"autoscaled, {mean:.1f} in the mean"
         shown = f"{min(plan.scaled.replicas)}-{max(plan.scaled.replicas)}"
-        tried.add_row(shown, f"{plan.chosen.token_budget}", *_figures(plan.scaled), "", mark)
+        tried.add_row(
+            shown, f"{plan.chosen.token_budget}", *_figures(plan.scaled), "", "autoscaled"
+        )
     console.print(tried)
     facts = Table(show_header=False, box=None)
     for name, value in _facts(plan, asked):

@@ -38,7 +38,12 @@ class EventLoopTime:
     @property
     def worked_s(self) -> float:
         """Seconds worked so far."""
-        return self._planned_s - max(0.0, self._busy_until - self._clock())
+        return self._planned_s - self.free_in_s
+
+    @property
+    def free_in_s(self) -> float:
+        """Seconds until it turns to what comes now."""
+        return max(0.0, self._busy_until - self._clock())
 
     async def work(self, seconds: float) -> None:
         """Return when everything before this, and this, is done."""
@@ -86,19 +91,26 @@ class PlannedEngine:
 
 
 class PlannedWorker:
-    """Runs the batches of a `PlannedEngine`, one after the other."""
+    """Runs the batches of a `PlannedEngine`, one after the other.
+
+    A batch that stands at the engine's door begins at once. Everything else needs the event loop:
+    a finished batch is noticed, and the next one handed over, when it has done what it was doing,
+    which after a batch is to write its answers.
+    """
 
     def __init__(self, engine: PlannedEngine, finished: Finished) -> None:
         self._engine = engine
         self._finished = finished
         self._loop = asyncio.get_running_loop()
         self._jobs: deque[Job] = deque()
+        self._reports: deque[tuple[Job, Outcome]] = deque()
         self._busy = False
 
     def start(self, job: Job) -> None:
         self._jobs.append(job)
         if not self._busy:
-            self._next()
+            self._busy = True
+            self._loop.call_later(self._engine.beside.free_in_s, self._next)
 
     def stop(self) -> None:
         pass
@@ -134,8 +146,12 @@ class PlannedWorker:
         self._report(job, Outcome(self._engine.infer(job.batch), seconds))
 
     def _report(self, job: Job, outcome: Outcome) -> None:
+        self._reports.append((job, outcome))
+        self._loop.call_later(self._engine.beside.free_in_s, self._deliver)
         self._next()
-        self._finished(job, outcome)
+
+    def _deliver(self) -> None:
+        self._finished(*self._reports.popleft())
 
 
 class Replica:

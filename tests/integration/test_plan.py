@@ -53,7 +53,7 @@ def test_a_plan_says_what_to_deploy(plan):
 
 def test_json_says_the_same_twice_and_adds_up(plan):
     first, second = (
-        plan("--json", price_per_replica_hour=0.5, seconds=4, burst="2x:1s", balance="least")
+        plan("--json", price_per_replica_hour=0.5, seconds=3, burst="2x:1s", balance="least")
         for _ in range(2)
     )
     assert first.returncode == 0, first.stderr

@@ -112,6 +112,15 @@ def test_a_pass_that_needs_every_core_stands_still_while_the_event_loop_works():
     assert sharing.quantile_s(0.99) > apart.quantile_s(0.99)
 
 
+def test_the_next_pass_waits_until_the_answers_of_the_last_are_written():
+    at_no_cost, written = (
+        simulate(load(400), scenario(replace(BATCHING, request_s=each)), replicas=1).utilization
+        for each in (0.0, 0.004)
+    )
+    assert at_no_cost > 0.97
+    assert written < 0.93
+
+
 @settings(max_examples=25)
 @given(
     rate=st.floats(20, 2000),
@@ -195,7 +204,7 @@ def test_a_plan_never_has_fewer_replicas_than_the_work_alone_keeps_busy():
 def test_another_token_budget_is_chosen_where_it_answers_sooner():
     # Full batches of 4,096 tokens run for two seconds: nobody wants to wait behind one.
     cost = replace(COST, token_s=0.0005, token_budget=4096, token_budgets=(256, 4096))
-    workload = load(420, 10_000, sizes={1: 0.97, 100: 0.03})
+    workload = load(420, 5_000, sizes={1: 0.97, 100: 0.03})
     made = make_plan(workload, scenario(cost), Goal(p99_s=20.0), replicas=3)
     assert made.chosen.token_budget == 256
 

@@ -42,7 +42,7 @@ def test_the_balancer_sees_a_ready_server_though_it_has_no_key():
 @pytest.mark.parametrize(
     ("wrong", "code"),
     [
-        ({"SENTIMENT_DEADLINE": "60"}, 2),
+        ({"SENTIMENT_DEADLINE": "60"}, 3),
         ({"SENTIMENT_MODEL": "/models/none"}, 3),
     ],
 )

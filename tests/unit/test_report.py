@@ -2,7 +2,7 @@
 
 import pytest
 
-from sentiment.errors import DataError, SettingsError, ThresholdMissed
+from sentiment.errors import DataError, OptionError, ThresholdMissed
 from sentiment.training.evaluation import model_names
 from sentiment.training.markdown import LONGEST, escaped, table
 from sentiment.training.textsets import benchmark_texts, name_benchmarks, set_title
@@ -186,6 +186,6 @@ def test_a_teachers_labels_are_no_threshold():
     ],
 )
 def test_an_impossible_threshold_is_told_before_anything_is_measured(below, above, said):
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(OptionError) as caught:
         check(below, above)
     assert said in str(caught.value)

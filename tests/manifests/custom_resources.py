@@ -2,7 +2,8 @@
 
 Each names only the fields that we write, with the types and bounds that the project's own
 CustomResourceDefinition gives them: GoogleCloudPlatform/gke-gateway-api (policies),
-GoogleCloudPlatform/prometheus-engine (PodMonitoring), kedacore/keda (ScaledObject),
+GoogleCloudPlatform/prometheus-engine (PodMonitoring), prometheus-operator/prometheus-operator
+(PodMonitor), kedacore/keda (ScaledObject),
 kubernetes-sigs/gateway-api v1 (Gateway, HTTPRoute). A field that is not here is refused, so that
 whoever wants a new one looks it up.
 """
@@ -78,6 +79,13 @@ SPECS = {
                     "top_level_controller_name", "top_level_controller_type",
                 )
             )
+        ),
+    ),
+    "monitoring.coreos.com/v1 PodMonitor": fields(
+        "selector", "podMetricsEndpoints",
+        selector=SELECTOR,
+        podMetricsEndpoints=list_of(
+            fields("port", port=NAME, path=TEXT, interval=DURATION)
         ),
     ),
     "keda.sh/v1alpha1 ScaledObject": fields(

@@ -29,6 +29,16 @@ def container(path, value):
     return pod(f"containers/0/{path}", value)
 
 
+def resource(name, quantity):
+    """Another quantity of a resource, asked for and given alike."""
+
+    def mutate(manifests):
+        for side in manifests.container["resources"].values():
+            side[name] = quantity
+
+    return mutate
+
+
 def setting(name, value):
     """One more variable, or another value for one that is there."""
 

@@ -1,5 +1,6 @@
 """The manifests as objects: the two files as they are, and what kustomize makes of them."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -75,6 +76,11 @@ class Manifests:
         return self.container["resources"]["limits"][resource]
 
 
+def mebibytes(quantity: str) -> int:
+    """Return a quantity such as `2Gi` or `256Mi` as a number; KeyError for other units."""
+    return int(quantity[:-2]) * {"Mi": 1, "Gi": 1024}[quantity[-2:]]
+
+
 class Rules(list[Callable[[Manifests], None]]):
     """Rules in the order in which they are written."""
 
@@ -103,9 +109,10 @@ def text_of(variant: str) -> str:
 
 
 def kubectl(*arguments: str) -> str:
-    """Return what kubectl prints; skip where there is none, since no package index has it."""
+    """Return what kubectl prints; skip the test where there is none, unless in CI."""
     if not (program := shutil.which("kubectl")):
-        pytest.skip("no kubectl: https://kubernetes.io/docs/tasks/tools")
+        missing = "no kubectl: .ci/kubectl.sh FOLDER, and FOLDER into PATH"
+        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
     done = subprocess.run(
         [program, *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )

@@ -1,5 +1,7 @@
 """Kubernetes and its extensions take every object of the manifests."""
 
+import os
+import re
 import subprocess
 
 import pytest
@@ -25,7 +27,7 @@ def check(resource, version):
 
 
 def test_there_are_manifests_to_look_at():
-    assert OVERLAYS == ("gke", "gpu", "keda", "public")
+    assert OVERLAYS == ("gke", "gpu", "keda", "public", "traces")
     assert read(PLAIN).one("Deployment")["metadata"]["name"] == "ml-model-deployment"
     assert read(PLAIN).one("Deployment")["spec"]["replicas"] == 3
 
@@ -68,6 +70,8 @@ def test_what_kubernetes_does_not_know_is_found(kind, mutation, version):
     [
         ("gke", "PodMonitoring", "spec/endpoints/0/ports", "metrics"),
         ("gke", "PodMonitoring", "spec/endpoints/0/interval", "15"),
+        ("keda", "PodMonitor", "spec/endpoints", []),
+        ("keda", "PodMonitor", "spec/podMetricsEndpoints/0/port", 9000),
         ("keda", "ScaledObject", "spec/triggers/0/metadata/limit", "1"),
         ("keda", "ScaledObject", "spec/triggers/0/metadata/threshold", 1),
         ("keda", "ScaledObject", "spec/minReplicas", 3),
@@ -103,6 +107,29 @@ def test_the_line_that_the_file_names_puts_an_image_in_and_changes_nothing_else(
         assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == image
     changed = set(copy.read_text().splitlines()) - set(before.splitlines())
     assert {each.strip() for each in changed} == {f"image: {image}"}
+    assert [*tmp_path.iterdir()] == [copy]
+    assert "sed -i.bak " in line  # BSD's sed, as macOS has it, takes no `-i` alone
+
+
+def test_the_lines_that_the_file_names_apply_it_and_keep_the_replicas(repository, tmp_path):
+    """With a kubectl that has twelve replicas and prints what it is told to apply."""
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text('#!/bin/sh\n[ "$1" = get ] && echo 12 || cat\n')
+    kubectl.chmod(0o755)
+    text = (repository / "deploy_model.yaml").read_text()
+    lines = re.findall(r"^  #   (.*)$", text, re.MULTILINE)
+    assert len(lines) == 2
+    done = subprocess.run(
+        ["bash", "-c", "\n".join(lines)],
+        cwd=repository,
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == text.replace("\n  replicas: 3\n", "\n  replicas: 12\n") != text
+    page = (repository / "docs/deployment.md").read_text()
+    assert all(line in page for line in lines)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

@@ -111,7 +111,7 @@ def text_of(variant: str) -> str:
 def kubectl(*arguments: str) -> str:
     """Return what kubectl prints; skip the test where there is none, unless in CI."""
     if not (program := shutil.which("kubectl")):
-        missing = "no kubectl: .ci/kubectl.sh FOLDER, and FOLDER into PATH"
+        missing = "no kubectl: .venv/bin/python .ci/kubectl.py .kubectl, and .kubectl into PATH"
         pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
     done = subprocess.run(
         [program, *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False

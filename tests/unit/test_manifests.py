@@ -12,7 +12,7 @@ from kubernetes_validate import ValidationError as KubernetesError
 
 from tests.manifests.custom_resources import SPECS, schema_of
 from tests.manifests.mutations import GONE, container, put
-from tests.manifests.reading import OVERLAYS, PLAIN, VARIANTS, read
+from tests.manifests.reading import OVERLAYS, PLAIN, VARIANTS, read, text_of
 
 VERSIONS = ("1.30", "1.37")
 """The first that knows a pause before the end, and the newest that the schemas have."""
@@ -37,6 +37,17 @@ def test_there_are_manifests_to_look_at():
 def test_a_cluster_takes_every_object(variant, version):
     for resource in read(variant).objects:
         check(resource, version)
+
+
+@pytest.mark.parametrize(
+    ("ci", "outcome"), [("", pytest.skip.Exception), ("true", pytest.fail.Exception)]
+)
+def test_without_kubectl_an_overlay_is_skipped_at_home_and_fails_in_ci(ci, outcome, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("CI", ci)
+    assert text_of(PLAIN)
+    with pytest.raises(outcome, match="no kubectl"):
+        text_of("gke")
 
 
 def test_every_schema_of_a_custom_resource_is_used():

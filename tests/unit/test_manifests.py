@@ -143,6 +143,20 @@ def test_the_lines_that_the_file_names_apply_it_and_keep_the_replicas(repository
     assert all(line in page for line in lines)
 
 
+def test_every_file_and_component_that_the_page_names_exists(repository):
+    page = (repository / "docs/deployment.md").read_text()
+    named = set(re.findall(r"(?:\.\./|-f )(deploy[\w./-]+)", page))
+    assert len(named) >= 10
+    assert [name for name in named if not (repository / name).exists()] == []
+
+
+def test_the_page_makes_the_namespace_before_what_lies_in_it(repository):
+    page = (repository / "docs/deployment.md").read_text()
+    made = page.index("kubectl apply -f deploy/components/namespace/namespace.yaml\n")
+    assert made < page.index("kubectl create secret")
+    assert "--namespace sentiment" in page[made:]
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_an_overlay_changes_no_name(overlay):
     manifests = read(overlay)

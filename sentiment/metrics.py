@@ -149,6 +149,11 @@ class Metrics:
         self.cache_texts = self._gauge("cache_texts", "Finished texts that are remembered.")
         self.streams = self._gauge("streams", "Streams that are open.")
         self.worker_processes = self._gauge("worker_processes", "Processes that serve.")
+        # Each tells what the parent told it, and it counts while one of them lives.
+        self.wanted_worker_processes = self._gauge(
+            "wanted_worker_processes", "Processes that should serve.", over_processes="livemax"
+        )
+        self.wanted_worker_processes.set(1)
         self.ready = self._gauge("ready", "Processes to which requests should come: 0 or 1 of one.")
         self.memory_bytes = self._gauge("memory_bytes", "Resident memory of the processes.")
         self.follow(self.memory_bytes, resident_bytes)

@@ -182,6 +182,7 @@ ENGINE_ROWS: dict[str, Sequence[Panel]] = {
             "As many serve as --workers says, and all of them are ready.",
             "short",
             [
+                Query(f"sum(sentiment_wanted_worker_processes{{{OURS}}})", "wanted"),
                 Query(f"sum(sentiment_worker_processes{{{OURS}}})", "serve"),
                 Query(f"sum(sentiment_ready{{{OURS}}})", "ready"),
             ],
@@ -189,12 +190,12 @@ ENGINE_ROWS: dict[str, Sequence[Panel]] = {
         ),
         Panel(
             "Targets that cannot be scraped",
-            "Of those that were this server's within the last hour.",
+            "Of those that were this server's within the last day.",
             "short",
             [
                 Query(
                     f"up{{{OURS}}} == bool 0 and on (namespace, job, instance) "
-                    f"present_over_time(sentiment_ready{{{OURS}}}[1h])",
+                    f"present_over_time(sentiment_ready{{{OURS}}}[1d])",
                     "{{instance}}",
                 )
             ],

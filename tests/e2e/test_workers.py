@@ -127,7 +127,8 @@ def test_metrics_add_up_whichever_worker_is_asked(workers):
                 lambda at=connection: shown(at).get(requests) == shown(at)[seconds] == "22.0"
             )
             page = shown(connection)
-            assert page["sentiment_worker_processes"] == page["sentiment_ready"] == "2.0"
+            for gauge in ("wanted_worker_processes", "worker_processes", "ready"):
+                assert page[f"sentiment_{gauge}"] == "2.0"
             assert page["sentiment_queue_texts"] == "0.0"
             assert not [name for name in page if name.startswith(("process_", "python_"))]
 

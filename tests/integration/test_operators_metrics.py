@@ -14,6 +14,12 @@ def test_a_server_says_whether_requests_should_come_as_its_probe_does():
         application.lost = True
 
 
+def test_a_server_of_one_process_wants_one():
+    with Application() as application:
+        assert application.metric("wanted_worker_processes") == 1
+        assert application.metric("worker_processes") == 1
+
+
 def test_the_limit_that_the_backlog_is_held_against_is_shown():
     with Application(max_backlog_s=7.5) as application:
         assert application.metric("max_backlog_seconds") == 7.5

@@ -14,6 +14,9 @@ ROUTED = f'{OURS}, route=~"$route"'
 WORK = f'{ROUTED}, route!~"(GET|HEAD) .*"'
 """Requests that want something classified."""
 
+ANSWERED = f'{WORK}, outcome="answered"'
+"""Those that got it: refusals are quick, and would make an overloaded server look so."""
+
 
 @dataclass(frozen=True)
 class Query:

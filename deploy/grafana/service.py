@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from deploy.grafana.panels import OURS, ROUTED, WORK, Panel, Query, mean, quantiles, rate
+from deploy.grafana.panels import ANSWERED, OURS, ROUTED, WORK, Panel, Query, mean, quantiles, rate
 
 SERVICE_ROWS: dict[str, Sequence[Panel]] = {
     "Now": (
@@ -107,9 +107,9 @@ SERVICE_ROWS: dict[str, Sequence[Panel]] = {
         ),
         Panel(
             "Latency",
-            "From a request's head to its answer's end, streams aside, which last as they like.",
+            "From a request's head to its answer's end; refusals and streams aside.",
             "s",
-            quantiles("request_seconds", f'{WORK}, route!~".*/v1/stream"'),
+            quantiles("request_seconds", f'{ANSWERED}, route!~".*/v1/stream"'),
         ),
         Panel(
             "Latency by route, p99",
@@ -118,7 +118,7 @@ SERVICE_ROWS: dict[str, Sequence[Panel]] = {
             [
                 Query(
                     "histogram_quantile(0.99, sum by (route, le) "
-                    f"({rate('sentiment_request_seconds_bucket', WORK)}))",
+                    f"({rate('sentiment_request_seconds_bucket', ANSWERED)}))",
                     "{{route}}",
                 )
             ],
@@ -138,12 +138,12 @@ SERVICE_ROWS: dict[str, Sequence[Panel]] = {
         ),
         Panel(
             "Latency, all of it",
-            "How many requests took how long; two bands are two kinds of request.",
+            "How many answers took how long; two bands are two kinds of request.",
             "s",
             [
                 Query(
                     "sum by (le) (increase("
-                    f"sentiment_request_seconds_bucket{{{WORK}}}[$__rate_interval]))",
+                    f"sentiment_request_seconds_bucket{{{ANSWERED}}}[$__rate_interval]))",
                     "{{le}}",
                     format="heatmap",
                 )

@@ -6,8 +6,14 @@ A panel is a title, a sentence that says how to read it, a unit and its queries.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-OURS = 'job=~"$job", instance=~"$instance"'
-"""What every query is narrowed by."""
+DEPLOYMENT = 'namespace=~"$namespace", job=~"$job"'
+"""What recorded series, which are of whole deployments, are narrowed by."""
+
+OURS = f'{DEPLOYMENT}, instance=~"$instance"'
+"""What every other query is narrowed by."""
+
+FIRING = 'alertname=~"Sentiment.*", alertstate="firing", namespace=~"$namespace|", job=~"$job|"'
+"""Alerts of what was chosen, and those that no deployment bears."""
 
 ROUTED = f'{OURS}, route=~"$route"'
 

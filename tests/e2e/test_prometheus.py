@@ -70,7 +70,7 @@ def traffic(server, *, workers):
 def expression(text):
     """Return a dashboard's expression as Grafana would send it, with everything chosen."""
     interval = text.replace("$__rate_interval", "20s")
-    return re.sub(r"\$(job|instance|route)\b", ".*", interval)
+    return re.sub(r"\$(namespace|job|instance|route)\b", ".*", interval)
 
 
 def alerts():

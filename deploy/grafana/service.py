@@ -81,7 +81,7 @@ SERVICE_ROWS: dict[str, Sequence[Panel]] = {
         ),
         Panel(
             "Backlog",
-            "Predicted work ahead at the latest replica, of the most that it takes; an alert at 80 %.",
+            "Predicted work ahead, of the most that is taken, at the latest replica; 80 % is too much.",
             "percentunit",
             [
                 Query(

@@ -128,6 +128,16 @@ def test_a_variable_that_would_not_be_heeded_ends_the_start(monkeypatch, variabl
         Traces()
 
 
+@pytest.mark.parametrize(
+    "variable", ["OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"]
+)
+def test_an_empty_protocol_counts_as_unset(monkeypatch, variable):
+    from sentiment.api.trace_variables import check_variables
+
+    monkeypatch.setenv(variable, "")
+    check_variables()
+
+
 def test_a_wrong_header_for_the_collector_is_not_quoted(monkeypatch):
     from sentiment.api.tracing import Traces
 

@@ -81,7 +81,7 @@ SERVICE_ROWS: dict[str, Sequence[Panel]] = {
         ),
         Panel(
             "Backlog",
-            "Predicted work ahead, of the most that is taken, at the latest replica; 80 % is too much.",
+            "Predicted work ahead, of the most that is taken, at the latest replica.",
             "percentunit",
             [
                 Query(

@@ -1,5 +1,6 @@
 """Traces inside one process: what is traced, what the log says, and what OpenTelemetry is told."""
 
+import asyncio
 import json
 import logging
 import subprocess
@@ -15,6 +16,7 @@ from sentiment.api.middleware import REFUSALS_LOGGED_PER_S, Observation
 from sentiment.errors import Overloaded, SettingsError
 from sentiment.logs import JsonFormatter
 from sentiment.metrics import Metrics
+from tests.collector import collecting
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PARENT = {"traceparent": f"00-{TRACE}-{CALLER}-01"}
@@ -104,6 +106,34 @@ def test_the_standard_variables_alone_switch_nothing_on(repository):
         [sys.executable, "-c", script], cwd=repository, capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("sampler", "share", "parent", "traced"),
+    [
+        ("parentbased_traceidratio", "0", PARENT, True),  # a stranger's word
+        ("parentbased_traceidratio", "0", {}, False),
+        ("traceidratio", "0", PARENT, False),
+        ("traceidratio", "1", PARENT, True),
+        ("traceidratio", "0.01", {"traceparent": f"00-{1:032x}-{CALLER}-01"}, True),  # ill will
+    ],
+)
+def test_a_stranger_has_no_say_in_what_is_traced_where_the_sampler_asks_no_parent(
+    monkeypatch, sampler, share, parent, traced
+):
+    from sentiment.api.tracing import Traces
+
+    with collecting() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
+        monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", share)
+        traces = Traces()
+        client, _ = observed(traces, lambda _: Response("fine"))
+        client.get("/", headers=parent)
+        asyncio.run(traces.close())
+        if traced:  # answered is sooner than read
+            collector.wait(lambda: collector.spans)
+        assert len(collector.spans) == traced
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,7 @@ def serve(
 @app.command(hidden=True)
 def worker(
     number: Annotated[int, typer.Option()],
+    count: Annotated[int, typer.Option()],
     lifeline: Annotated[int, typer.Option()],
     api: Annotated[list[int], typer.Option()],
     operations: Annotated[list[int] | None, typer.Option()] = None,
@@ -115,7 +116,7 @@ def worker(
     settings = Settings.from_env()
     configure_logging(settings.log_level, worker=number)
     listeners = Listeners.inherited(api=api, operations=operations or ())
-    work(settings, number=number, lifeline=lifeline, listeners=listeners)
+    work(settings, number=number, count=count, lifeline=lifeline, listeners=listeners)
 
 
 @app.command()

@@ -43,7 +43,11 @@ BEAT_S = 1.0
 
 
 def serve(
-    settings: Settings, listeners: Listeners, *, beat: Callable[[], None] | None = None
+    settings: Settings,
+    listeners: Listeners,
+    *,
+    processes: int = 1,
+    beat: Callable[[], None] | None = None,
 ) -> None:
     """Serve until a signal comes; SIGTERM then ends the process itself, as it would have.
 
@@ -52,6 +56,7 @@ def serve(
     Args:
         settings: of the application and of its HTTP edge.
         listeners: taken already; the server opens them when it is ready and closes them.
+        processes: how many should serve, this one included; the metrics show it.
         beat: called on the event loop when the server is ready, and then every second in which
             it could answer or drains.
 
@@ -60,6 +65,7 @@ def serve(
         SystemExit: 3, when the application could not start; its log says why.
     """
     edge = Edge(settings=settings, metrics=Metrics(), lifecycle=Lifecycle())
+    edge.metrics.wanted_worker_processes.set(processes)
     app = create_app(settings, metrics=edge.metrics, lifecycle=edge.lifecycle)
     run(app, edge, listeners, beat=beat)
 

@@ -39,6 +39,12 @@ ERROR_RATIOS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 TENTHS = tuple(tenth / 10 for tenth in range(10))
 
 
+EXPECTED_STATUSES = ("200", "429", "500", "503", "504")
+"""What alerts tell apart; others show when they come."""
+
+Outcome = Literal["answered", "refused", "failed"]
+
+
 OverProcesses = Literal["livesum", "livemin", "livemax"]
 """What one gauge shows of several processes that share it; a dead one's value goes with it."""
 
@@ -56,6 +62,15 @@ def share_as(number: int) -> None:
 def forget_gauges(number: int, folder: str) -> None:
     """Take the gauges of a process that has ended out of the sum; its counters remain."""
     mark_process_dead(number, folder)  # type: ignore[no-untyped-call]
+
+
+def outcome_of(status: int) -> Outcome:
+    """Return what became of a request with this status, for metrics of how long it took.
+
+    What is refused is so at once: told apart, so that it makes no slow server look quick. A client
+    that hung up (499) is among it.
+    """
+    return "failed" if status >= 500 else "refused" if status >= 400 else "answered"
 
 
 def resident_bytes(statm: Path = Path("/proc/self/statm")) -> float:
@@ -92,7 +107,11 @@ class Metrics:
             "requests", "Requests answered, by route and HTTP status.", "route", "status"
         )
         self.request_seconds = self._histogram(
-            "request_seconds", "From the request's head to the answer's end.", LATENCY_S, "route"
+            "request_seconds",
+            "From the request's head to the answer's end, by what became of it.",
+            LATENCY_S,
+            "route",
+            "outcome",
         )
         self.rejected = self._counter(
             "rejected", "Requests refused, by the error's code.", "reason"
@@ -149,6 +168,11 @@ class Metrics:
         self.cache_texts = self._gauge("cache_texts", "Finished texts that are remembered.")
         self.streams = self._gauge("streams", "Streams that are open.")
         self.worker_processes = self._gauge("worker_processes", "Processes that serve.")
+        # Each tells what the parent told it, and it counts while one of them lives.
+        self.wanted_worker_processes = self._gauge(
+            "wanted_worker_processes", "Processes that should serve.", over_processes="livemax"
+        )
+        self.wanted_worker_processes.set(1)
         self.ready = self._gauge("ready", "Processes to which requests should come: 0 or 1 of one.")
         self.memory_bytes = self._gauge("memory_bytes", "Resident memory of the processes.")
         self.follow(self.memory_bytes, resident_bytes)
@@ -161,6 +185,20 @@ class Metrics:
             "model_info", "1; the labels say what is served.",
             "name", "revision", "engine", "precision", over_processes="livemax",
         )  # fmt: skip
+
+    def expect(self, route: str) -> None:
+        """Show what is counted of a route that classifies before the first request comes to it.
+
+        A counter that begins with its first failure never grew, as far as Prometheus can see.
+        """
+        for status in EXPECTED_STATUSES:
+            self.requests.labels(route, status)
+        self.request_seconds.labels(route, outcome_of(200))
+
+    def count_request(self, *, route: str, status: int, duration_s: float) -> None:
+        """Count a request that has ended; `status` is of its answer."""
+        self.requests.labels(route, str(status)).inc()
+        self.request_seconds.labels(route, outcome_of(status)).observe(duration_s)
 
     def follow(self, gauge: Gauge, value: Callable[[], float]) -> None:
         """Have `gauge` show what `value()` is when it is looked at.

@@ -90,8 +90,10 @@ def worker_environment(settings: Settings, count: int, metrics_folder: str) -> d
     return {**environment, threads_name: str(threads), SHARED_FOLDER: metrics_folder}
 
 
-def work(settings: Settings, *, number: int, lifeline: int, listeners: Listeners) -> None:
-    """Be worker `number` until a signal comes or the parent is gone.
+def work(
+    settings: Settings, *, number: int, count: int, lifeline: int, listeners: Listeners
+) -> None:
+    """Be worker `number` of `count` until a signal comes or the parent is gone.
 
     Args:
         lifeline: descriptor of a socket to the parent. Signs of life go out by it; that it ends
@@ -110,7 +112,7 @@ def work(settings: Settings, *, number: int, lifeline: int, listeners: Listeners
         with contextlib.suppress(OSError):  # it is gone, or too busy to listen
             parent.send(b".", socket.MSG_DONTWAIT)
 
-    serve(settings, listeners, beat=beat)
+    serve(settings, listeners, processes=count, beat=beat)
 
 
 def _end_with(parent: socket.socket) -> None:
@@ -275,7 +277,7 @@ class Supervisor:
                 del self._processes[number]
 
     async def _start(self, number: int, lifeline: int) -> Process:
-        arguments = [f"--number={number}", f"--lifeline={lifeline}"]
+        arguments = [f"--number={number}", f"--count={self._count}", f"--lifeline={lifeline}"]
         descriptors = [lifeline]
         for option, sockets in (
             ("--api", self._listeners.api),

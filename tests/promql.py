@@ -11,7 +11,7 @@ GROUPING = re.compile(r"\b(?:by|on|group_left)\s*\(([^)]*)\)")
 TIMES = re.compile(r"\[[^]]*\]|\boffset \w+")
 NAME = re.compile(r"([a-zA-Z_:][\w:]*)\s*(\{[^{}]*\})?(\s*\()?")
 MATCHER = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)")
-OPERATORS = {"and", "or", "bool"}
+OPERATORS = {"and", "or", "unless", "bool"}
 
 COMPARISON = re.compile(r"(?<![=!<>])(==|<|>=|>)(?![=~])(?!\s*bool)")
 """One that filters; inside braces `=~`, `!~` and `=` are none."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.grafana.engine import ENGINE_ROWS
-from deploy.grafana.panels import Panel
+from deploy.grafana.panels import DEPLOYMENT, FIRING, Panel
 from deploy.grafana.service import SERVICE_ROWS
 
 TARGET = Path(__file__).with_name("dashboard.json")
@@ -158,12 +158,19 @@ def dashboard() -> dict[str, Any]:
             "list": [
                 {"name": "datasource", "label": "Prometheus", "type": "datasource"}
                 | {"query": "prometheus", "current": {}, "refresh": 1},
-                variable("job", "Job", "label_values(sentiment_ready, job)"),
+                variable("namespace", "Namespace", "label_values(sentiment_ready, namespace)"),
                 variable(
-                    "instance", "Instance", 'label_values(sentiment_ready{job=~"$job"}, instance)'
+                    "job", "Job", 'label_values(sentiment_ready{namespace=~"$namespace"}, job)'
                 ),
                 variable(
-                    "route", "Route", 'label_values(sentiment_requests_total{job=~"$job"}, route)'
+                    "instance",
+                    "Instance",
+                    f"label_values(sentiment_ready{{{DEPLOYMENT}}}, instance)",
+                ),
+                variable(
+                    "route",
+                    "Route",
+                    f"label_values(sentiment_requests_total{{{DEPLOYMENT}}}, route)",
                 ),
             ]
         },
@@ -174,7 +181,7 @@ def dashboard() -> dict[str, Any]:
                     "datasource": DATASOURCE,
                     "enable": True,
                     "iconColor": "red",
-                    "expr": 'ALERTS{alertname=~"Sentiment.*", alertstate="firing"}',
+                    "expr": f"ALERTS{{{FIRING}}}",
                     "titleFormat": "{{alertname}}",
                     "textFormat": "{{instance}} {{job}}",
                     "step": "60s",

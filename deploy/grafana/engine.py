@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from deploy.grafana.panels import OURS, Panel, Query, mean, quantiles, rate
+from deploy.grafana.panels import DEPLOYMENT, OURS, Panel, Query, mean, quantiles, rate
 
 
 def share_of_texts(name: str, legend: str) -> Query:
@@ -28,9 +28,9 @@ ENGINE_ROWS: dict[str, Sequence[Panel]] = {
         ),
         Panel(
             "Texts in a batch",
-            "One while idle; it grows with the load, and that is what batching is for.",
+            "The mean: one while idle; it grows with the load, and that is what batching is for.",
             "short",
-            [mean("batch_texts", "mean"), *quantiles("batch_texts")[1:]],
+            [mean("batch_texts", "mean")],
         ),
         Panel(
             "Tokens in a batch",
@@ -112,7 +112,7 @@ ENGINE_ROWS: dict[str, Sequence[Panel]] = {
             "percentunit",
             [
                 Query(
-                    'job_label:sentiment_texts:drift{job=~"$job"}',
+                    f"job_label:sentiment_texts:drift{{{DEPLOYMENT}}}",
                     "{{label}} {{namespace}} {{job}}",
                 )
             ],
@@ -122,7 +122,12 @@ ENGINE_ROWS: dict[str, Sequence[Panel]] = {
             "Truncated",
             "Share of texts longer than the model reads, in an hour.",
             "percentunit",
-            [Query('job:sentiment_truncated_texts:share1h{job=~"$job"}', "{{namespace}} {{job}}")],
+            [
+                Query(
+                    f"job:sentiment_truncated_texts:share1h{{{DEPLOYMENT}}}",
+                    "{{namespace}} {{job}}",
+                )
+            ],
             thresholds=(("orange", 0.05),),
         ),
         Panel(
@@ -182,6 +187,7 @@ ENGINE_ROWS: dict[str, Sequence[Panel]] = {
             "As many serve as --workers says, and all of them are ready.",
             "short",
             [
+                Query(f"sum(sentiment_wanted_worker_processes{{{OURS}}})", "wanted"),
                 Query(f"sum(sentiment_worker_processes{{{OURS}}})", "serve"),
                 Query(f"sum(sentiment_ready{{{OURS}}})", "ready"),
             ],
@@ -189,12 +195,12 @@ ENGINE_ROWS: dict[str, Sequence[Panel]] = {
         ),
         Panel(
             "Targets that cannot be scraped",
-            "Of those that were this server's within the last hour.",
+            "Of those that were this server's within the last day.",
             "short",
             [
                 Query(
                     f"up{{{OURS}}} == bool 0 and on (namespace, job, instance) "
-                    f"present_over_time(sentiment_ready{{{OURS}}}[1h])",
+                    f"present_over_time(sentiment_ready{{{OURS}}}[1d])",
                     "{{instance}}",
                 )
             ],

@@ -6,13 +6,22 @@ A panel is a title, a sentence that says how to read it, a unit and its queries.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-OURS = 'job=~"$job", instance=~"$instance"'
-"""What every query is narrowed by."""
+DEPLOYMENT = 'namespace=~"$namespace", job=~"$job"'
+"""What recorded series, which are of whole deployments, are narrowed by."""
+
+OURS = f'{DEPLOYMENT}, instance=~"$instance"'
+"""What every other query is narrowed by."""
+
+FIRING = 'alertname=~"Sentiment.*", alertstate="firing", namespace=~"$namespace|", job=~"$job|"'
+"""Alerts of what was chosen, and those that no deployment bears."""
 
 ROUTED = f'{OURS}, route=~"$route"'
 
 WORK = f'{ROUTED}, route!~"(GET|HEAD) .*"'
 """Requests that want something classified."""
+
+ANSWERED = f'{WORK}, outcome="answered"'
+"""Those that got it: refusals are quick, and would make an overloaded server look so."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,19 @@
 
 from collections.abc import Sequence
 
-from deploy.grafana.panels import OURS, ROUTED, WORK, Panel, Query, mean, quantiles, rate
+from deploy.grafana.panels import (
+    ANSWERED,
+    DEPLOYMENT,
+    FIRING,
+    OURS,
+    ROUTED,
+    WORK,
+    Panel,
+    Query,
+    mean,
+    quantiles,
+    rate,
+)
 
 SERVICE_ROWS: dict[str, Sequence[Panel]] = {
     "Now": (
@@ -19,7 +31,7 @@ SERVICE_ROWS: dict[str, Sequence[Panel]] = {
             "Alerts",
             "Alerts of deploy/prometheus/rules.yaml that fire.",
             "none",
-            [Query('count(ALERTS{alertname=~"Sentiment.*", alertstate="firing"}) or vector(0)')],
+            [Query(f"count(ALERTS{{{FIRING}}}) or vector(0)")],
             width=3,
             kind="stat",
             thresholds=(("red", 1),),
@@ -44,7 +56,7 @@ SERVICE_ROWS: dict[str, Sequence[Panel]] = {
             "Failed",
             "Share of requests that failed by our fault (5xx) in five minutes; objective 0.1 %.",
             "percentunit",
-            [Query('max(job:sentiment_failed_requests:ratio_rate5m{job=~"$job"})')],
+            [Query(f"max(job:sentiment_failed_requests:ratio_rate5m{{{DEPLOYMENT}}})")],
             width=3,
             kind="stat",
             thresholds=(("orange", 0.001), ("red", 0.0144)),
@@ -53,7 +65,7 @@ SERVICE_ROWS: dict[str, Sequence[Panel]] = {
             "Slow",
             "Share of answers that took longer than 2.5 s in five minutes; objective 1 %.",
             "percentunit",
-            [Query('max(job:sentiment_slow_requests:ratio_rate5m{job=~"$job"})')],
+            [Query(f"max(job:sentiment_slow_requests:ratio_rate5m{{{DEPLOYMENT}}})")],
             width=3,
             kind="stat",
             thresholds=(("orange", 0.01), ("red", 0.144)),
@@ -62,19 +74,24 @@ SERVICE_ROWS: dict[str, Sequence[Panel]] = {
             "Refused",
             "Share of requests refused for want of room (429) in five minutes.",
             "percentunit",
-            [Query('max(job:sentiment_refused_requests:ratio_rate5m{job=~"$job"})')],
+            [Query(f"max(job:sentiment_refused_requests:ratio_rate5m{{{DEPLOYMENT}}})")],
             width=3,
             kind="stat",
             thresholds=(("orange", 0.05), ("red", 0.5)),
         ),
         Panel(
             "Backlog",
-            "Predicted time until everything accepted is done, at the latest replica.",
-            "s",
-            [Query(f"max(sentiment_backlog_seconds{{{OURS}}})")],
+            "Predicted work ahead, of the most that is taken, at the latest replica.",
+            "percentunit",
+            [
+                Query(
+                    f"max(sentiment_backlog_seconds{{{OURS}}}"
+                    f" / sentiment_max_backlog_seconds{{{OURS}}})"
+                )
+            ],
             width=3,
             kind="stat",
-            thresholds=(("orange", 5), ("red", 8)),
+            thresholds=(("orange", 0.5), ("red", 0.8)),
         ),
     ),
     "Requests": (
@@ -98,7 +115,7 @@ SERVICE_ROWS: dict[str, Sequence[Panel]] = {
             "percentunit",
             [
                 Query(
-                    f'job:sentiment_failed_requests:ratio_rate{window}{{job=~"$job"}}',
+                    f"job:sentiment_failed_requests:ratio_rate{window}{{{DEPLOYMENT}}}",
                     f"{window} {{{{namespace}}}} {{{{job}}}}",
                 )
                 for window in ("5m", "1h", "6h", "3d")
@@ -107,9 +124,9 @@ SERVICE_ROWS: dict[str, Sequence[Panel]] = {
         ),
         Panel(
             "Latency",
-            "From a request's head to its answer's end, streams aside, which last as they like.",
+            "From a request's head to its answer's end; refusals and streams aside.",
             "s",
-            quantiles("request_seconds", f'{WORK}, route!~".*/v1/stream"'),
+            quantiles("request_seconds", f'{ANSWERED}, route!~".*/v1/stream"'),
         ),
         Panel(
             "Latency by route, p99",
@@ -118,7 +135,7 @@ SERVICE_ROWS: dict[str, Sequence[Panel]] = {
             [
                 Query(
                     "histogram_quantile(0.99, sum by (route, le) "
-                    f"({rate('sentiment_request_seconds_bucket', WORK)}))",
+                    f"({rate('sentiment_request_seconds_bucket', ANSWERED)}))",
                     "{{route}}",
                 )
             ],
@@ -129,7 +146,7 @@ SERVICE_ROWS: dict[str, Sequence[Panel]] = {
             "percentunit",
             [
                 Query(
-                    f'job:sentiment_slow_requests:ratio_rate{window}{{job=~"$job"}}',
+                    f"job:sentiment_slow_requests:ratio_rate{window}{{{DEPLOYMENT}}}",
                     f"{window} {{{{namespace}}}} {{{{job}}}}",
                 )
                 for window in ("5m", "1h", "6h", "3d")
@@ -138,12 +155,12 @@ SERVICE_ROWS: dict[str, Sequence[Panel]] = {
         ),
         Panel(
             "Latency, all of it",
-            "How many requests took how long; two bands are two kinds of request.",
+            "How many answers took how long; two bands are two kinds of request.",
             "s",
             [
                 Query(
                     "sum by (le) (increase("
-                    f"sentiment_request_seconds_bucket{{{WORK}}}[$__rate_interval]))",
+                    f"sentiment_request_seconds_bucket{{{ANSWERED}}}[$__rate_interval]))",
                     "{{le}}",
                     format="heatmap",
                 )

@@ -74,6 +74,9 @@ class Observation:
         self._routes = frozenset(routes)
         self._traces = traces
         self._overloads = LineLimit(REFUSALS_LOGGED_PER_S)
+        for route in sorted(self._routes):
+            if route.startswith(("POST ", "PUT ")):  # others ask for no work
+                metrics.expect(route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -190,8 +193,7 @@ def report_request(
         log_fields: more to log; `code` is the refusal's, and counted.
         logged: whether it gets a line; counted it is in any case.
     """
-    metrics.requests.labels(route, str(status)).inc()
-    metrics.request_seconds.labels(route).observe(duration_s)
+    metrics.count_request(route=route, status=status, duration_s=duration_s)
     if code := log_fields.get("code"):
         metrics.rejected.labels(code).inc()
     if not logged:

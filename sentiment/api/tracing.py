@@ -12,8 +12,6 @@ what tracing systems noted beside them.
 import asyncio
 import contextlib
 import logging
-import os
-import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -45,8 +43,8 @@ from starlette.types import Scope
 
 import sentiment
 from sentiment.api.trace_context import TraceContext
+from sentiment.api.trace_variables import check_variables, complaints_refused
 from sentiment.calls import Call, Calls
-from sentiment.errors import SettingsError, first_line
 
 log = logging.getLogger(__name__)
 
@@ -54,11 +52,6 @@ METHODS = frozenset(
     {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
 )
 """What may stand in a span as it came; any other method is a client's own word."""
-
-PROTOCOL = "http/protobuf"
-PROTOCOL_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-ENDPOINT = re.compile(r"https?://[^/\s]+\S*", re.IGNORECASE)
 
 FLUSH_S = 1.0
 """How long the end of the server waits for the last spans to be sent: half of what the launcher
@@ -80,8 +73,8 @@ class Traces:
         Raises:
             SettingsError: one of them has a value that would not be heeded.
         """
-        _check_variables()
-        with _complaints_refused():
+        check_variables()
+        with complaints_refused():
             self._provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
             self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
             self._tracer = self._provider.get_tracer("sentiment", sentiment.__version__)
@@ -266,57 +259,6 @@ def _resource() -> Resource:
     if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):
         resource = resource.merge(Resource({SERVICE_NAME: "sentiment"}))
     return resource
-
-
-def _check_variables() -> None:
-    """See that what is asked for is what is sent.
-
-    Raises:
-        SettingsError: another protocol is asked for, or an endpoint is no URL.
-    """
-    for name in PROTOCOL_VARIABLES:
-        if os.environ.get(name, PROTOCOL) != PROTOCOL:
-            raise SettingsError(f"{name}={os.environ[name]!r}: expected {PROTOCOL}")
-    for name in ENDPOINT_VARIABLES:
-        given = os.environ.get(name)
-        if given and not ENDPOINT.fullmatch(given):
-            raise SettingsError(f"{name}: expected a URL such as http://collector:4318")
-
-
-@contextlib.contextmanager
-def _complaints_refused() -> Iterator[None]:
-    """Turn what the SDK says of wrong variables, to go on with a default, into an error.
-
-    Raises:
-        SettingsError: the first complaint of the block.
-    """
-    library = logging.getLogger("opentelemetry")
-    complaints = _Complaints()
-    library.addHandler(complaints)
-    library.propagate, propagated = False, library.propagate
-    try:
-        yield
-    except ValueError as error:
-        raise SettingsError(f"OpenTelemetry: {first_line(error)}") from None
-    finally:
-        library.removeHandler(complaints)
-        library.propagate = propagated
-    if complaints.said:
-        raise SettingsError(f"OpenTelemetry: {complaints.said[0]}")
-
-
-class _Complaints(logging.Handler):
-    """Keeps what is complained of."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.said: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        # It would quote a header for the collector, which may be a secret.
-        of_headers = record.name == "opentelemetry.util.re"
-        wrong = "OTEL_EXPORTER_OTLP_HEADERS is not name=value,name=value"
-        self.said.append(wrong if of_headers else record.getMessage())
 
 
 class _RareComplaints(logging.Handler):

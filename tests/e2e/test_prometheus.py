@@ -31,7 +31,7 @@ NEED_A_DAY = {
     "SentimentCacheUseless",
     "SentimentMemoryGrows",
 }
-NEED_AN_OUTAGE = {"SentimentAbsent"}
+NEED_AN_OUTAGE = {"SentimentAbsent", "SentimentDeploymentGone"}
 EMPTY = NEED_A_WEEK | NEED_A_DAY | NEED_AN_OUTAGE
 """Rules that a server which has just started well cannot give a value: they look further back, and
 are seen to work by deploy/prometheus/tests. That they are evaluated is tested here."""
@@ -70,7 +70,7 @@ def traffic(server, *, workers):
 def expression(text):
     """Return a dashboard's expression as Grafana would send it, with everything chosen."""
     interval = text.replace("$__rate_interval", "20s")
-    return re.sub(r"\$(job|instance|route)\b", ".*", interval)
+    return re.sub(r"\$(namespace|job|instance|route)\b", ".*", interval)
 
 
 def alerts():
@@ -260,6 +260,6 @@ def test_a_server_that_goes_is_missed(tmp_path):
         until(lambda: prometheus.values("sentiment_ready") == [1], otherwise=lambda: "no scrape")
         assert not pending("SentimentTargetDown")
         server.stop()
-        for alert in ("SentimentTargetDown", "SentimentAbsent"):
+        for alert in ("SentimentTargetDown", "SentimentAbsent", "SentimentDeploymentGone"):
             until(lambda alert=alert: pending(alert), otherwise=lambda alert=alert: alert)
         assert not pending("SentimentNoReplicaReady")

@@ -121,13 +121,16 @@ def test_metrics_add_up_whichever_worker_is_asked(workers):
                 connection.sendall(request)
                 assert take(connection).status == 200
         requests = 'sentiment_requests_total{route="POST /analyze_sentiment",status="200"}'
-        seconds = 'sentiment_request_seconds_count{route="POST /analyze_sentiment"}'
+        seconds = (
+            'sentiment_request_seconds_count{outcome="answered",route="POST /analyze_sentiment"}'
+        )
         for connection in by_worker.values():
             wait_until(
                 lambda at=connection: shown(at).get(requests) == shown(at)[seconds] == "22.0"
             )
             page = shown(connection)
-            assert page["sentiment_worker_processes"] == page["sentiment_ready"] == "2.0"
+            for gauge in ("wanted_worker_processes", "worker_processes", "ready"):
+                assert page[f"sentiment_{gauge}"] == "2.0"
             assert page["sentiment_queue_texts"] == "0.0"
             assert not [name for name in page if name.startswith(("process_", "python_"))]
 

@@ -1,14 +1,19 @@
 """Rules, scrape examples and resources, as Prometheus' own checker sees them."""
 
+import logging
 import os
 import re
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
 import yaml
 
+from deploy.grafana import dashboard
 from deploy.prometheus.resources import FOLDER, resources
+from sentiment.logs import JsonFormatter
+from sentiment.metrics import Metrics
 from tests.prometheus import promtool, recorded, rules
 from tests.promql import strangers
 
@@ -81,7 +86,7 @@ def test_every_section_of_the_runbook_says_how_to_look_and_what_to_do(repository
 
 
 def test_queries_of_the_runbook_name_what_there_is(repository):
-    page = (repository / "docs/runbook.md").read_text()
+    page = runbook(repository)
     queries = re.findall(r"```promql\n(.*?)```", page, re.DOTALL)
     assert queries
     for query in queries:
@@ -89,11 +94,43 @@ def test_queries_of_the_runbook_name_what_there_is(repository):
             assert not strangers(line, recorded()), line
 
 
+def runbook(repository):
+    return (repository / "docs/runbook.md").read_text()
+
+
 def sections(repository):
     """Return the text of each section of the runbook by its title."""
-    page = (repository / "docs/runbook.md").read_text()
-    found = re.split(r"^##+ (.+)\n+", page, flags=re.MULTILINE)[1:]
+    found = re.split(r"^##+ (.+)\n+", runbook(repository), flags=re.MULTILINE)[1:]
     return dict(zip(found[::2], found[1::2], strict=True))
+
+
+def test_the_first_command_of_the_runbook_finds_the_lines_that_matter(repository):
+    (pattern,) = re.findall(r"kubectl logs .* grep -E '(.+)'", runbook(repository))
+    lines = [
+        JsonFormatter().format(logging.makeLogRecord({"levelname": level, "msg": level.lower()}))
+        for level in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+    ]
+    found = subprocess.run(
+        ["grep", "-E", pattern], input="\n".join(lines), capture_output=True, text=True
+    )
+    assert found.stdout.splitlines() == lines[2:]
+
+
+def test_every_bound_that_is_named_is_one_that_the_server_writes(repository):
+    metrics = Metrics()
+    metrics.request_seconds.labels(*metrics.request_seconds._labelnames)
+    shown = metrics.exposition().decode()
+    written = set(re.findall(r'sentiment_request_seconds_bucket{.*le="([^"]+)"', shown))
+    for name, text in {
+        "the runbook": runbook(repository),
+        "the rules": (FOLDER / "rules.yaml").read_text(),
+        "the dashboard": dashboard.text().replace(r"\"", '"'),
+        **{path.name: path.read_text() for path in TESTS},
+    }.items():
+        named = set(re.findall(r'\ble="([^"]+)"', text))
+        assert not named - written, name
+    assert "5.0" in written
+    assert "5" not in written
 
 
 def test_resources_of_kubernetes_hold_the_same_rules():

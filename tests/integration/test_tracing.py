@@ -1,5 +1,6 @@
 """Traces inside one process: what is traced, what the log says, and what OpenTelemetry is told."""
 
+import asyncio
 import json
 import logging
 import subprocess
@@ -15,6 +16,7 @@ from sentiment.api.middleware import REFUSALS_LOGGED_PER_S, Observation
 from sentiment.errors import Overloaded, SettingsError
 from sentiment.logs import JsonFormatter
 from sentiment.metrics import Metrics
+from tests.collector import collecting
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PARENT = {"traceparent": f"00-{TRACE}-{CALLER}-01"}
@@ -107,6 +109,34 @@ def test_the_standard_variables_alone_switch_nothing_on(repository):
 
 
 @pytest.mark.parametrize(
+    ("sampler", "share", "parent", "traced"),
+    [
+        ("parentbased_traceidratio", "0", PARENT, True),  # a stranger's word
+        ("parentbased_traceidratio", "0", {}, False),
+        ("traceidratio", "0", PARENT, False),
+        ("traceidratio", "1", PARENT, True),
+        ("traceidratio", "0.01", {"traceparent": f"00-{1:032x}-{CALLER}-01"}, True),  # ill will
+    ],
+)
+def test_a_stranger_has_no_say_in_what_is_traced_where_the_sampler_asks_no_parent(
+    monkeypatch, sampler, share, parent, traced
+):
+    from sentiment.api.tracing import Traces
+
+    with collecting() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
+        monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", share)
+        traces = Traces()
+        client, _ = observed(traces, lambda _: Response("fine"))
+        client.get("/", headers=parent)
+        asyncio.run(traces.close())
+        if traced:  # answered is sooner than read
+            collector.wait(lambda: collector.spans)
+        assert len(collector.spans) == traced
+
+
+@pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
         ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "expected http/protobuf"),
@@ -126,6 +156,16 @@ def test_a_variable_that_would_not_be_heeded_ends_the_start(monkeypatch, variabl
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError, match=said):
         Traces()
+
+
+@pytest.mark.parametrize(
+    "variable", ["OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"]
+)
+def test_an_empty_protocol_counts_as_unset(monkeypatch, variable):
+    from sentiment.api.trace_variables import check_variables
+
+    monkeypatch.setenv(variable, "")
+    check_variables()
 
 
 def test_a_wrong_header_for_the_collector_is_not_quoted(monkeypatch):

@@ -73,8 +73,39 @@ def test_titles_are_unique():
 
 def test_variables_are_those_that_the_queries_use():
     asked = json.dumps([WRITTEN["panels"], WRITTEN["templating"]])
-    assert {"datasource", "job", "instance", "route"} == VARIABLES
+    assert {"datasource", "namespace", "job", "instance", "route"} == VARIABLES
     assert all(f"${name}" in asked or f"${{{name}}}" in asked for name in VARIABLES)
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=titled)
+def test_every_panel_shows_the_namespace_and_the_job_that_were_chosen(panel):
+    for target in panel["targets"]:
+        for name, labels in named(target["expr"]).selectors:
+            assert labels >= {"namespace", "job"}, name
+
+
+def test_alerts_that_no_deployment_bears_are_shown_whatever_was_chosen():
+    # Such as that Prometheus sees none at all: a label that is not there matches what is empty.
+    (shown,) = WRITTEN["annotations"]["list"]
+    (counted,) = [panel for panel in PANELS if panel["title"] == "Alerts"]
+    for expression in (shown["expr"], counted["targets"][0]["expr"]):
+        for label in ("namespace", "job"):
+            assert f'{label}=~"${label}|"' in expression
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=titled)
+def test_no_quantile_is_of_a_histogram_that_begins_with_whole_numbers(panel):
+    # Between 0 and its first bound Prometheus interpolates: half a text in a batch.
+    for target in panel["targets"]:
+        if "histogram_quantile" in target["expr"]:
+            assert "sentiment_batch_texts" not in target["expr"]
+
+
+def test_the_backlog_is_held_against_its_own_limit():
+    (panel,) = [panel for panel in PANELS if panel["title"] == "Backlog"]
+    assert "/ sentiment_max_backlog_seconds{" in panel["targets"][0]["expr"]
+    steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+    assert [step["value"] for step in steps] == [None, 0.5, 0.8]
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=titled)

@@ -74,6 +74,7 @@ LAYERS = {
         "api.security_headers",
         "api.auth",
         "api.trace_context",
+        "api.trace_variables",
         "api.tracing",
         "api.middleware",
         "api.request_guard",

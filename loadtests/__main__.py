@@ -17,7 +17,7 @@ from benchmarks.models import model_folder
 from benchmarks.servers import ours, serving
 from loadtests.shapes import SHAPES
 
-FILES = ("summary.md", "plots.png", "steps.csv", "figures.json")
+FILES = ("summary.md", "plots.png", "steps.csv", "figures.json", "report.html")
 
 RUNS = REPOSITORY / "build" / "loadtests"
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from locust.env import Environment
-from locust.runners import WorkerRunner
+from locust.runners import STATE_RUNNING, STATE_SPAWNING, WorkerRunner
 
 from benchmarks.measurement import environment as machine
 from loadtests import plots, summary
 from loadtests.figures import StepFigures, kind_figures, knee, step_figures
+from loadtests.recording import in_flight
 from loadtests.samples import Recording, Stage
-from loadtests.shaping import stop_early
 
 WITH_A_KNEE = "staircase"
 """The shape of which the load rises step by step."""
@@ -37,8 +37,10 @@ def write_at_the_end(environment: Environment) -> None:
     """Write the results when all is answered; requests of which nothing is known are an error."""
     if isinstance(environment.runner, WorkerRunner):
         return
-    stop_early(environment)
+    if environment.runner.state in (STATE_SPAWNING, STATE_RUNNING):  # told to end by a signal
+        environment.runner.stop()
     recording, options = environment.recording, environment.parsed_options
+    recording.under_way = in_flight(environment)
     if recording.lost:
         print(f"error: nothing is known of {recording.lost} requests", file=sys.stderr)
         environment.process_exit_code = 1
@@ -81,6 +83,7 @@ def write(recording: Recording, folder: Path, *, shape: str) -> None:
         "shape": shape,
         "interrupted": recording.interrupted,
         "arrivals": recording.all_arrivals,
+        "under_way": recording.under_way,
         "lost": recording.lost,
         "facts": recording.facts,
         "steps": [asdict(step) for step in steps],

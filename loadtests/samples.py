@@ -70,6 +70,8 @@ class Recording:
     """Of the server, the table of answers and the rate."""
     arrivals: int = 0
     """Requests begun by this process."""
+    under_way: int = 0
+    """Requests without a last answer when the results were written."""
     interrupted: bool = False
     """Whether it ended before its shape did."""
     workers_arrivals: dict[str, int] = field(default_factory=dict)
@@ -91,8 +93,9 @@ class Recording:
 
     @property
     def lost(self) -> int:
-        """Requests of which nothing is known: each leaves a sample, once it is not under way."""
-        return self.all_arrivals - sum(sample.attempt == 1 for sample in self.samples)
+        """Requests of which nothing is known: each leaves a sample or is under way."""
+        first = sum(sample.attempt == 1 for sample in self.samples)
+        return max(0, self.all_arrivals - first - self.under_way)
 
     def begin_stage(self, load: float, *, rate: float, at: float) -> None:
         """Begin a stage, which ends the one before."""

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import Any
 import gevent
 from locust import LoadTestShape
 from locust.env import Environment
-from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRunner
+from locust.runners import MasterRunner, WorkerRunner
 
 from loadtests import capacity
 from loadtests.answers import Unusable
@@ -100,24 +101,15 @@ def settled(environment: Environment, waited_s: float) -> bool:
 def end_early(environment: Environment) -> None:
     """End the stage that goes on, if one does: then the run was interrupted."""
     recording = environment.recording
-    if environment.parsed_options.shape and recording.stage_goes_on:
-        recording.interrupted = True
-        recording.end_stage(time.time())
-
-
-def stop_early(environment: Environment) -> None:
-    """Stop a run that goes on, and wait for the last answers."""
-    runner = environment.runner
-    if runner is None or runner.state not in (STATE_SPAWNING, STATE_RUNNING):
+    if not environment.parsed_options.shape or not recording.stage_goes_on:
         return
-    end_early(environment)
-    if environment.recording.interrupted:
-        # Not the runner's `stop`: Locust's main greenlet, which waits for the shape, would go on.
+    recording.interrupted = True
+    recording.end_stage(time.time())
+    if isinstance(environment.runner, MasterRunner):
+        # Locust would wait half a second for its workers; the shape goes on, without users.
         began_at = time.perf_counter()
         while not settled(environment, time.perf_counter() - began_at):
             gevent.sleep(0.5)
-    else:
-        runner.stop()
 
 
 def shape_steps(environment: Environment) -> Sequence[Step]:
@@ -169,8 +161,11 @@ def check_the_shape(environment: Environment) -> None:
     options = environment.parsed_options
     if not options.shape:
         environment.shape_class = None
-    elif isinstance(environment.runner, MasterRunner) and not options.rate:
+        return
+    if isinstance(environment.runner, MasterRunner) and not options.rate:
         sys.exit("error: a master needs --rate: it has no users to measure the server with")
+    # Locust itself would not listen to it until the shape has ended.
+    gevent.signal_handler(signal.SIGTERM, signal.raise_signal, signal.SIGINT)
 
 
 def set_the_rate(environment: Environment) -> None:

@@ -63,6 +63,8 @@ def _not_to_be_trusted(recording: Recording) -> list[str]:
     said = []
     if recording.interrupted:
         said.append("**Interrupted**: the last step was cut, and those after it are missing.")
+    if recording.under_way:
+        said.append(f"**{recording.under_way} requests** were under way when this was written.")
     if recording.lost:
         said.append(f"**Nothing is known of {recording.lost} requests**: the figures are wrong.")
     return said

@@ -1,9 +1,11 @@
 """Locust runs against real servers, in processes of their own: it patches the standard library."""
 
 import csv
+import itertools
 import json
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -93,11 +95,43 @@ def test_an_arrival_that_is_refused_each_time_is_given_up(server, tmp_path, opti
 
 
 def test_a_server_that_is_not_there_is_said_in_one_line(tmp_path):
-    code, said = locust("--users", "1", "--run-time", "60s", url="http://127.0.0.1:9")
+    code, said = load(tmp_path, *BRIEFLY, url="http://127.0.0.1:9")
     assert code == 1, said
     (line,) = (line for line in said.splitlines() if line.startswith("error: "))
     assert "http://127.0.0.1:9" in line
     assert "Traceback" not in said
+
+
+def test_an_old_summary_does_not_pass_for_that_of_a_run_without_answers(tmp_path):
+    (tmp_path / "summary.md").write_text("of an earlier run")
+    code, said = load(tmp_path, "--no-such-option", url="http://127.0.0.1:9")
+    assert code != 0
+    assert "summary.md" not in said
+    assert not (tmp_path / "summary.md").exists()
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("processes", [(), ("--processes", "2")])
+def test_a_run_that_is_ended_early_waits_for_its_answers_and_says_so(server, tmp_path, processes):
+    calls, under_load = itertools.count(), threading.Event()
+
+    def count(path, body):
+        if next(calls) == 5:
+            under_load.set()
+        return body
+
+    options = ("--shape", "steady", "--rate", "40", "--table-texts", "30", *processes)
+    with intermediary(server.address, count) as url:
+        command = [sys.executable, "-m", "loadtests", "--host", url, "--output", str(tmp_path)]
+        with subprocess.Popen([*command, *options, "HeadlineSingles"], cwd=REPOSITORY) as process:
+            assert under_load.wait(timeout=60)
+            process.terminate()
+            process.wait(timeout=60)
+    assert "**Interrupted**" in (tmp_path / "summary.md").read_text()
+    (step,) = figures(tmp_path)["steps"]
+    assert step["seconds"] < SHAPES["steady"][0].seconds
+    (kind,) = figures(tmp_path)["kinds"]
+    assert kind["outcomes"] == {"right": figures(tmp_path)["arrivals"]}
 
 
 @pytest.mark.nightly

@@ -11,8 +11,18 @@ from loadtests.figures import GRACE_S, knee, step_figures, tail_of
 from loadtests.lengths import quantiles
 from loadtests.samples import ProcessorTime, Recording, Sample, Stage
 from loadtests.shapes import SHAPES, Step, step_at
+from loadtests.summary import page
 from loadtests.texts import Lengths, numbered_texts
 
+MACHINE = {
+    "versions": {},
+    "date": "",
+    "commit": "",
+    "cores": 2,
+    "processor": "",
+    "memory_gib": 1,
+    "load_average": [],
+}
 STAGE = Stage(began_at=100.0, ended_at=110.0, load=1.0, rate=1.0)
 
 
@@ -224,3 +234,39 @@ def test_a_step_lasts_until_the_next_begins():
 def test_the_spike_is_ten_times_what_goes_before():
     before, spike, after = SHAPES["spike"]
     assert spike.load == 10 * before.load == 10 * after.load
+
+
+def page_of(recording, *, with_knee=False):
+    return page(
+        shape="steady",
+        recording=recording,
+        steps=step_figures(recording),
+        kinds=[],
+        machine=MACHINE,
+        with_knee=with_knee,
+    )
+
+
+def test_the_page_warns_of_the_kind_of_which_too_few_answers_are_known():
+    facts = {
+        "model": "m",
+        "engine": "e",
+        "tolerance": 0.01,
+        "told_apart": 1.0,
+        "limits": {"max_backlog_s": 10},
+        "table_texts": {"headline": 99, "sentence": 7},
+    }
+    # No rate was measured, as with --rate: what was answered tells how much the queue may hold.
+    recording = Recording(samples=[sample(101.0, texts=20)], stages=[STAGE], facts=facts)
+    assert "may hold 20 texts, more than the 7 sentences of which" in page_of(recording)
+
+
+def test_the_page_says_how_much_longer_steps_must_be_for_a_knee_that_is_not_chance():
+    recording = Recording(samples=[sample(101.0)], stages=[STAGE, STAGE])  # of 10 requests
+    assert "`--stretch` 200 times" in page_of(recording, with_knee=True)
+    assert "## The knee" not in page_of(recording)
+
+
+def test_the_page_says_of_how_many_requests_nothing_is_known():
+    recording = Recording(samples=[sample(101.0)], stages=[STAGE], arrivals=4, under_way=1)
+    assert "**Nothing is known of 2 requests**" in page_of(recording)

@@ -151,7 +151,7 @@ def test_arrivals_do_not_wait_for_answers(server, tmp_path):
 
 @pytest.mark.nightly
 @pytest.mark.parametrize(
-    ("shape", "stretch"), [("steady", 0.2), ("staircase", 0.05), ("spike", 0.15), ("soak", 0.005)]
+    ("shape", "stretch"), [("steady", 0.2), ("staircase", 0.05), ("spike", 0.15), ("soak", 0.01)]
 )
 def test_each_shape_runs_with_every_user_and_nothing_fails(server, tmp_path, shape, stretch):
     code, said = load(

@@ -102,9 +102,9 @@ def test_an_arrival_that_gave_up_is_left_over():
     assert (step.left_over, step.gave_up, step.attempts_s) == (1.0, 1, 0.3)
 
 
-def simulated_steps(*loads, seconds=60.0, texts_s=500.0):
+def simulated_steps(*loads, seed, seconds=60.0, texts_s=300.0):
     """Return the steps of a server with one queue that does so many texts a second."""
-    source, free_at = random.Random(7), 0.0
+    source, free_at = random.Random(seed), 0.0
     samples, stages = [], []
     for number, load in enumerate(loads):
         stages.append(Stage(number * seconds, (number + 1) * seconds, load, load))
@@ -118,11 +118,16 @@ def simulated_steps(*loads, seconds=60.0, texts_s=500.0):
 
 
 def test_a_server_that_does_what_is_asked_of_it_keeps_up_though_chance_brings_large_requests():
-    assert [step.keeps_up for step in simulated_steps(0.5, 0.7, 0.85)] == [True] * 3
+    runs = [simulated_steps(0.5, 0.7, 0.85, seed=seed) for seed in range(10)]
+    assert all(step.keeps_up for run in runs for step in run)
 
 
 def test_a_server_that_does_less_than_is_asked_of_it_does_not_keep_up():
-    assert [step.keeps_up for step in simulated_steps(0.5, 1.2, 1.5)] == [True, False, False]
+    runs = [simulated_steps(0.5, 1.2, 1.5, seed=seed) for seed in range(10)]
+    kept_up = [sum(step.keeps_up for step in at_a_load) for at_a_load in zip(*runs, strict=True)]
+    assert kept_up[0] == 10
+    assert kept_up[1] <= 2  # in so short a step chance may bring less than is offered
+    assert kept_up[2] == 0
 
 
 def test_p99_is_told_from_a_thousand_samples_and_p95_from_two_hundred():

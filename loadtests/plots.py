@@ -5,9 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import matplotlib
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from loadtests.figures import HOSTILE, LATENCIES_OF, StepFigures
 from loadtests.samples import Sample, Stage
@@ -25,8 +24,8 @@ def draw(
     title: str,
 ) -> None:
     """Draw four panels into a PNG."""
-    matplotlib.use("Agg")
-    figure, panels = plt.subplots(2, 2, figsize=(10, 7.5), layout="constrained")
+    figure = Figure(figsize=(10, 7.5), layout="constrained")
+    panels = figure.subplots(2, 2)
     figure.suptitle(title)
     _rates(panels[0, 0], steps)
     _latencies(panels[0, 1], steps)
@@ -40,7 +39,6 @@ def draw(
         panel.grid(which="major", color="0.9")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=DPI)
-    plt.close(figure)
 
 
 def _rates(panel: Axes, steps: Sequence[StepFigures]) -> None:

@@ -13,7 +13,7 @@ from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, WorkerRunner
 
 from benchmarks.measurement import environment as machine
-from loadtests import plots, summary
+from loadtests import summary
 from loadtests.figures import StepFigures, kind_figures, knee, step_figures
 from loadtests.recording import in_flight
 from loadtests.samples import Recording, Stage
@@ -53,6 +53,8 @@ def write_at_the_end(environment: Environment) -> None:
 
 def write(recording: Recording, folder: Path, *, shape: str) -> None:
     """Write the four files; of a run without a shape as of one step."""
+    from loadtests import plots  # half of what Locust's start would take, in each worker too
+
     if not recording.stages:
         recording.stages.append(_whole_run(recording))
     steps = step_figures(recording)

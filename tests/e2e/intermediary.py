@@ -1,6 +1,7 @@
 """A small HTTP server before a real one, which spoils the answers to single texts on purpose."""
 
 import http.client
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,11 +21,6 @@ class Half(bytes):
 
 Spoil = Callable[[str, bytes], bytes | None]
 """Given the path and the right body of an answer, what is sent in its place; `None` hangs up."""
-
-
-def lose(path: str, body: bytes) -> Half | None:
-    """Hang up on one route, and in the middle of the answer on the other."""
-    return None if path == "/" else Half(body[: len(body) // 2])
 
 
 def refuse(path: str, body: bytes) -> Refusal:
@@ -52,6 +48,16 @@ class Exchange:
             return exchanged[0]
         met.wait(timeout=1)  # the last one may have no partner
         return exchanged[-1]
+
+
+class Loss:
+    """Hangs up in turns: before the answer, and in its middle."""
+
+    def __init__(self) -> None:
+        self._turns = itertools.cycle((True, False))
+
+    def __call__(self, path: str, body: bytes) -> Half | None:
+        return None if next(self._turns) else Half(body[: len(body) // 2])
 
 
 class Gate:

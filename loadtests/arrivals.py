@@ -91,7 +91,11 @@ class OpenLoopUser(User):
             exchange = self._attempt(request, scheduled_at, attempt)
             if exchange.refused_for_s is None or attempt == ATTEMPTS:
                 return
-            gevent.sleep(exchange.refused_for_s)
+            try:
+                gevent.sleep(exchange.refused_for_s)
+            except gevent.GreenletExit:  # the run has waited for long enough
+                self._record(request, scheduled_at, time.perf_counter(), ATTEMPTS, exchange)
+                return
 
     def _attempt(self, request: Request, scheduled_at: float, attempt: int) -> Exchange:
         sent_at = time.perf_counter()
@@ -101,13 +105,22 @@ class OpenLoopUser(User):
             exchange = Exchange(0, wrong=f"no answer: {error!r}")
         except Exception as error:  # an arrival without a sample would look as if it never was
             exchange = Exchange(0, wrong=f"an answer that cannot be checked: {error!r}")
-        ended_at = time.perf_counter()
+        self._record(request, scheduled_at, sent_at, attempt, exchange)
+        return exchange
+
+    def _record(
+        self,
+        request: Request,
+        scheduled_at: float,
+        sent_at: float,
+        attempt: int,
+        exchange: Exchange,
+    ) -> None:
         outcome = _outcome(exchange, attempt)
-        times = [CLOCK_OFFSET_S + at for at in (scheduled_at, sent_at, ended_at)]
+        times = [CLOCK_OFFSET_S + at for at in (scheduled_at, sent_at, time.perf_counter())]
         sample = Sample(type(self).__name__, *times, outcome, request.texts, attempt)
         self.environment.recording.samples.append(sample)
         self._tell_locust(request, sample, exchange)
-        return exchange
 
     def _tell_locust(self, request: Request, sample: Sample, exchange: Exchange) -> None:
         elapsed_ms = (sample.ended_at - sample.scheduled_at) * 1000

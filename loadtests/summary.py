@@ -45,7 +45,8 @@ def page(
         "`Retry-After`, and 504 that foresees no answer in time; their clients came back when they "
         "were told to, and gave up when they were refused the last time. Latencies are of single "
         "headlines answered at the first attempt, from when each was to begin: p99 with 1,000 of "
-        "them or more, p95 with 200, and the interval in which it lies with 95 %.",
+        "them or more, p95 with 200, and the interval in which it lies with 95 % if they are "
+        "independent.",
         _generator_table(steps),
         "Sent late is the tail of how much later than planned requests were sent, the CPU a share "
         "of one core. In steps marked * the load generator's own delay is more than a tenth of the "

@@ -5,9 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import matplotlib
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from loadtests.figures import HOSTILE, LATENCIES_OF, StepFigures
 from loadtests.samples import Sample, Stage
@@ -25,8 +24,8 @@ def draw(
     title: str,
 ) -> None:
     """Draw four panels into a PNG."""
-    matplotlib.use("Agg")
-    figure, panels = plt.subplots(2, 2, figsize=(10, 7.5), layout="constrained")
+    figure = Figure(figsize=(10, 7.5), layout="constrained")
+    panels = figure.subplots(2, 2)
     figure.suptitle(title)
     _rates(panels[0, 0], steps)
     _latencies(panels[0, 1], steps)
@@ -40,7 +39,6 @@ def draw(
         panel.grid(which="major", color="0.9")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=DPI)
-    plt.close(figure)
 
 
 def _rates(panel: Axes, steps: Sequence[StepFigures]) -> None:
@@ -56,10 +54,17 @@ def _rates(panel: Axes, steps: Sequence[StepFigures]) -> None:
 
 def _latencies(panel: Axes, steps: Sequence[StepFigures]) -> None:
     places = _label_steps(panel, steps)
-    for name in ("p50", "p95", "p99"):
-        panel.plot(
-            places, [getattr(step, f"{name}_ms") or math.nan for step in steps], "o-", label=name
-        )
+    panel.plot(places, [step.p50_ms or math.nan for step in steps], "o-", label="p50")
+    tails = [step.tail for step in steps]
+    around = [[each.ms - each.low_ms for each in tails], [each.high_ms - each.ms for each in tails]]
+    panel.errorbar(
+        places,
+        [each.ms or math.nan for each in tails],
+        yerr=around,
+        fmt="o-",
+        capsize=3,
+        label=", ".join(sorted({each.name for each in tails})),
+    )
     panel.set(title="Latency of single headlines, ms", yscale="log")
     panel.legend(loc="upper left", frameon=False)
 

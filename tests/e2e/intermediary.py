@@ -1,6 +1,7 @@
 """A small HTTP server before a real one, which spoils the answers to single texts on purpose."""
 
 import http.client
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,8 +10,22 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 SINGLE = ("/", "/analyze_sentiment")
 """Not `/?top_k=...`, by which load tests ask for the answers beforehand."""
 
-Spoil = Callable[[str, bytes], bytes]
-"""Given the path and the right body of an answer, what is sent in its place."""
+
+class Refusal(bytes):
+    """Of 429, to come back at once."""
+
+
+class Half(bytes):
+    """The first half of a body of which the other never comes."""
+
+
+Spoil = Callable[[str, bytes], bytes | None]
+"""Given the path and the right body of an answer, what is sent in its place; `None` hangs up."""
+
+
+def refuse(path: str, body: bytes) -> Refusal:
+    """Refuse, and let everybody come back at once."""
+    return Refusal()
 
 
 class Exchange:
@@ -35,16 +50,27 @@ class Exchange:
         return exchanged[-1]
 
 
+class Loss:
+    """Hangs up in turns: before the answer, and in its middle."""
+
+    def __init__(self) -> None:
+        self._turns = itertools.cycle((True, False))
+
+    def __call__(self, path: str, body: bytes) -> Half | None:
+        return None if next(self._turns) else Half(body[: len(body) // 2])
+
+
 class Gate:
     """Holds answers back until so many wait at once."""
 
     def __init__(self, waiting: int) -> None:
-        self._all_here = threading.Barrier(waiting)
+        self._places = threading.Semaphore(waiting - 1)
+        self._open = threading.Event()
 
     def __call__(self, path: str, body: bytes) -> bytes:
-        if not self._all_here.broken:
-            self._all_here.wait(timeout=30)
-            self._all_here.abort()  # open for good
+        if not self._places.acquire(blocking=False):
+            self._open.set()  # for good
+        assert self._open.wait(timeout=30)
         return body
 
 
@@ -73,10 +99,18 @@ def intermediary(address: tuple[str, int], spoil: Spoil) -> Iterator[str]:
             finally:
                 connection.close()
             if self.path in SINGLE:
-                answer = spoil(self.path, answer)
-            self.send_response(response.status)
+                spoiled = spoil(self.path, answer)
+                self.close_connection = spoiled is None or isinstance(spoiled, Half)
+                if spoiled is None:
+                    return
+                answer = spoiled
+            refused = isinstance(answer, Refusal)
+            self.send_response(429 if refused else response.status)
+            if refused:
+                self.send_header("Retry-After", "0")
             self.send_header("Content-Type", response.getheader("content-type", ""))
-            self.send_header("Content-Length", str(len(answer)))
+            length = len(answer) * (2 if isinstance(answer, Half) else 1)
+            self.send_header("Content-Length", str(length))
             self.end_headers()
             self.wfile.write(answer)
 

@@ -1,18 +1,23 @@
 """Locust runs against real servers, in processes of their own: it patches the standard library."""
 
 import csv
+import itertools
 import json
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from loadtests.shapes import SHAPES
 from tests.conftest import REPOSITORY
 from tests.e2e.conftest import running_server
-from tests.e2e.intermediary import Exchange, Gate, intermediary
+from tests.e2e.intermediary import Exchange, Gate, Loss, intermediary, refuse
 
 GOOD_USERS = ("HeadlineSingles", "AnalystArrays", "DocumentReaders", "Streamers")
+
+BRIEFLY = ("--shape", "steady", "--rate", "40", "--stretch", "0.03", "--table-texts", "30")
+"""About 40 requests."""
 
 
 def load(folder, *arguments, url):
@@ -47,12 +52,7 @@ def failures(folder):
 
 
 def test_a_short_load_fails_nowhere_and_leaves_a_summary(server, tmp_path):
-    code, said = load(
-        tmp_path,
-        *("--shape", "steady", "--rate", "12", "--stretch", "0.08", "--table-texts", "30"),
-        *GOOD_USERS,
-        url=server.url,
-    )
+    code, said = load(tmp_path, *BRIEFLY, *GOOD_USERS, url=server.url)
     assert code == 0, said
     assert failures(tmp_path) == []
     (step,) = figures(tmp_path)["steps"]
@@ -60,30 +60,74 @@ def test_a_short_load_fails_nowhere_and_leaves_a_summary(server, tmp_path):
     assert {kind["kind"] for kind in figures(tmp_path)["kinds"]} <= set(GOOD_USERS)
     page = (tmp_path / "summary.md").read_text()
     assert "## By step" in page
-    assert "## The knee" in page
+    assert "Interrupted" not in page
+    assert "knee" not in page.partition("## By step")[2]
     for name in ("plots.png", "steps.csv", "report.html", "locust_stats.csv"):
         assert (tmp_path / name).stat().st_size > 0
 
 
-def test_an_answer_that_reaches_another_caller_is_a_failure(server, tmp_path):
-    with intermediary(server.address, Exchange()) as url:
-        code, said = load(
-            tmp_path,
-            *("--shape", "steady", "--rate", "40", "--stretch", "0.03", "--table-texts", "30"),
-            "HeadlineSingles",
-            url=url,
-        )
+def test_an_answer_that_reaches_another_caller_or_nobody_is_a_failure(server, tmp_path):
+    exchange, loss = Exchange(), Loss()
+
+    def spoil(path, body):
+        return (loss if path == "/" else exchange)(path, body)
+
+    with intermediary(server.address, spoil) as url:
+        code, said = load(tmp_path, *BRIEFLY, "HeadlineSingles", url=url)
     assert code == 1, said
-    assert set(failures(tmp_path)) == {'LoadTestFailure("an answer that is not this text\'s")'}
+    errors = " ".join(failures(tmp_path))
+    assert "an answer that is not this text's" in errors
+    assert "connection closed" in errors  # before the answer
+    assert "HTTPParseError" in errors  # in its middle
     (kind,) = figures(tmp_path)["kinds"]
     assert kind["outcomes"]["wrong"] > 0
+    assert kind["outcomes"]["failed"] > 0
+    assert kind["requests"] == figures(tmp_path)["arrivals"]
 
 
-def test_a_server_that_is_not_there_is_said_in_one_line(tmp_path):
-    code, said = locust("--users", "1", "--run-time", "60s", url="http://127.0.0.1:9")
+@pytest.mark.parametrize(("options", "expected_code"), [((), 0), (("--give-up-fails",), 1)])
+@pytest.mark.nightly
+def test_an_arrival_that_is_refused_each_time_is_given_up(server, tmp_path, options, expected_code):
+    with intermediary(server.address, refuse) as url:
+        code, said = load(tmp_path, *BRIEFLY, *options, "HeadlineSingles", url=url)
+    assert code == expected_code, said
+    (kind,) = figures(tmp_path)["kinds"]
+    assert kind["gave_up"] == kind["requests"] > 0
+
+
+def test_a_server_that_is_not_there_is_said_in_one_line_and_no_old_summary_passes_for_new(tmp_path):
+    (tmp_path / "summary.md").write_text("of an earlier run")
+    code, said = load(tmp_path, *BRIEFLY, url="http://127.0.0.1:9")
     assert code == 1, said
-    assert [line for line in said.splitlines() if line.startswith("error: ")] != []
+    (line,) = (line for line in said.splitlines() if line.startswith("error: "))
+    assert "http://127.0.0.1:9" in line
     assert "Traceback" not in said
+    assert "summary.md" not in said
+    assert not (tmp_path / "summary.md").exists()
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("processes", [(), ("--processes", "2")])
+def test_a_run_that_is_ended_early_waits_for_its_answers_and_says_so(server, tmp_path, processes):
+    calls, under_load = itertools.count(), threading.Event()
+
+    def count(path, body):
+        if next(calls) == 5:
+            under_load.set()
+        return body
+
+    options = ("--shape", "steady", "--rate", "40", "--table-texts", "30", *processes)
+    with intermediary(server.address, count) as url:
+        command = [sys.executable, "-m", "loadtests", "--host", url, "--output", str(tmp_path)]
+        with subprocess.Popen([*command, *options, "HeadlineSingles"], cwd=REPOSITORY) as process:
+            assert under_load.wait(timeout=60)
+            process.terminate()
+            process.wait(timeout=60)
+    assert "**Interrupted**" in (tmp_path / "summary.md").read_text()
+    (step,) = figures(tmp_path)["steps"]
+    assert step["seconds"] < SHAPES["steady"][0].seconds
+    (kind,) = figures(tmp_path)["kinds"]
+    assert kind["outcomes"] == {"right": figures(tmp_path)["arrivals"]}
 
 
 @pytest.mark.nightly
@@ -103,7 +147,7 @@ def test_arrivals_do_not_wait_for_answers(server, tmp_path):
 
 @pytest.mark.nightly
 @pytest.mark.parametrize(
-    ("shape", "stretch"), [("steady", 0.2), ("staircase", 0.15), ("spike", 0.15), ("soak", 0.005)]
+    ("shape", "stretch"), [("steady", 0.2), ("staircase", 0.05), ("spike", 0.15), ("soak", 0.01)]
 )
 def test_each_shape_runs_with_every_user_and_nothing_fails(server, tmp_path, shape, stretch):
     code, said = load(

@@ -2,13 +2,15 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentiment.planning.autoscaling import Autoscaler
+from sentiment.planning.autoscaling import Autoscaler, Behavior
 from sentiment.planning.costs import ReplicaCost
 from sentiment.planning.plan import Goal, make_plan, working_replicas
 from sentiment.planning.simulation import BALANCERS, Scenario, simulate
@@ -226,7 +228,7 @@ def test_an_autoscaler_adds_replicas_in_a_burst_once_it_sees_and_has_started_the
     scaler = Autoscaler(minimum=2, maximum=20, target_s=0.05, delay_s=10, start_s=5)
     run = simulate(workload, scenario(BATCHING), replicas=2, autoscaler=scaler)
     begins_s = (workload.seconds - 60) / 2
-    at = [second for second, count in enumerate(run.replicas) if count > 2]
+    at = [run.sample_s * index for index, count in enumerate(run.replicas) if count > 2]
     assert at[0] >= begins_s + 10 + 5
     assert max(run.replicas) > 2
     fixed = simulate(workload, scenario(BATCHING), replicas=2)
@@ -235,33 +237,67 @@ def test_an_autoscaler_adds_replicas_in_a_burst_once_it_sees_and_has_started_the
 
 
 class TestAutoscaler:
-    def scaler(self, *seen, **changes):
+    def scaler(self, *seen, ready=4, **changes):
         made = Autoscaler(minimum=1, maximum=50, target_s=1.0, delay_s=30, **changes)
         for at, backlog_s in seen:
-            made.observe(at, backlog_s)
+            made.observe(at, backlog_s, ready=ready)
         return made
 
     def test_it_wants_replicas_in_proportion_to_the_backlog(self):
         assert self.scaler((0, 1.5)).wanted(30, 4) == 6
 
+    def test_replicas_that_are_not_ready_yet_have_no_backlog(self):
+        assert self.scaler((0, 3.0), ready=3).wanted(30, 7) == 9
+
+    def test_replicas_that_are_not_ready_yet_are_no_reason_to_have_fewer(self):
+        fast = Behavior(down_window_s=0, down_pods=50)
+        assert self.scaler((0, 0.5), behavior=fast).wanted(30, 10) == 8
+
     def test_it_does_not_know_yet_what_came_within_the_delay(self):
         assert self.scaler((0, 1.0), (10, 9.0)).wanted(39, 4) == 4
 
     def test_near_the_target_it_changes_nothing(self):
-        assert self.scaler((0, 1.09)).wanted(30, 10) == 10
+        assert self.scaler((0, 1.09), ready=10).wanted(30, 10) == 10
 
-    def test_at_once_it_adds_four_or_doubles(self):
-        assert self.scaler((0, 40.0)).wanted(30, 2) == 6
-        assert self.scaler((0, 40.0)).wanted(30, 10) == 20
+    def test_it_adds_only_what_it_wanted_for_half_a_minute(self):
+        scaler = self.scaler((0, 1.0), (15, 2.0))
+        assert [scaler.wanted(now, 4) for now in (30, 45, 60)] == [4, 4, 8]
 
-    def test_it_takes_away_only_what_nobody_wanted_for_five_minutes(self):
-        scaler = self.scaler((0, 2.0))
+    def test_in_a_minute_it_doubles_at_most(self):
+        scaler = self.scaler((0, 40.0), ready=2)
+        counts = [2]
+        for now in (30, 45, 60, 75, 90, 105):
+            counts.append(scaler.wanted(now, counts[-1]))
+        assert counts == [2, 4, 4, 4, 4, 8, 8]
+
+    def test_it_takes_away_one_a_minute_and_only_what_nobody_wanted_for_five_minutes(self):
+        scaler = self.scaler((0, 2.0), ready=5)
         assert scaler.wanted(30, 5) == 10
-        scaler.observe(31, 0.2)
+        scaler.observe(31, 0.2, ready=10)
         assert scaler.wanted(61, 10) == 10
         assert scaler.wanted(329, 10) == 10
-        assert scaler.wanted(362, 10) == 2
+        counts = [10]
+        for now in (331, 346, 361, 376, 391, 406):
+            counts.append(scaler.wanted(now, counts[-1]))
+        assert counts == [10, 9, 9, 9, 9, 8, 8]
 
     def test_it_keeps_its_bounds(self):
-        assert self.scaler((0, 0.0)).wanted(30, 1) == 1
-        assert self.scaler((0, 90.0)).wanted(30, 40) == 50
+        assert self.scaler((0, 0.0), ready=1).wanted(30, 1) == 1
+        assert self.scaler((0, 90.0), ready=40).wanted(30, 40) == 50
+
+    def test_it_behaves_as_the_deployed_one(self):
+        documents = yaml.safe_load_all(Path("deploy_model.yaml").read_text())
+        (deployed,) = (each for each in documents if each["kind"] == "HorizontalPodAutoscaler")
+        up, down = (deployed["spec"]["behavior"][name] for name in ("scaleUp", "scaleDown"))
+        ours = Behavior()
+        percent = {"type": "Percent", "value": ours.up_percent, "periodSeconds": ours.up_period_s}
+        pods = {"type": "Pods", "value": ours.down_pods, "periodSeconds": ours.down_period_s}
+        assert up == {"stabilizationWindowSeconds": ours.up_window_s, "policies": [percent]}
+        assert down == {"stabilizationWindowSeconds": ours.down_window_s, "policies": [pods]}
+
+    def test_pods_that_start_slowly_are_not_ordered_twice(self):
+        scaler = self.scaler((0, 3.0), ready=3, behavior=Behavior(up_window_s=0))
+        counts = [3]
+        for now in (30, 45, 60, 75, 90, 105):
+            counts.append(scaler.wanted(now, counts[-1]))
+        assert counts[-1] == 9

@@ -146,7 +146,7 @@ def test_the_cost_of_this_machine_is_measured_and_kept(plan, tmp_path):
     cost = ReplicaCost.read(tmp_path / "here.json")
     assert cost.model == resolve_model(str(COMPACT_FOLDER)).reference
     assert cost.engine == "openvino"
-    assert 1e-6 < cost.token_s < 1
+    assert 1e-4 < cost.pass_s(tokens=500, width=10) < 10
     assert 1e-6 < cost.request_s + cost.text_s < 1
     assert cost.memory_bytes > 100 * 2**20
     assert plan(cost=tmp_path / "here.json", rate=20, p99="20s").returncode == 0

@@ -289,16 +289,15 @@ def test_memory_to_request_is_more_than_was_measured_in_whole_steps():
 
 @pytest.mark.nightly
 def test_an_autoscaler_does_not_take_away_what_the_planned_load_needs():
-    made = make_plan(draws(300), scenario(BATCHING), Goal(p99_s=0.1))
+    slow = replace(BATCHING, batch_s=0.1, token_s=0.005, token_budgets=(256,))
+    made = make_plan(draws(30), scenario(slow), Goal(p99_s=1.0), spare=1)
     # So high a target would take all but one away.
     scaler = Autoscaler(minimum=1, maximum=9, target_s=5.0)
-    steady = load(300, 300 * 900)
-    tried = with_autoscaler(
-        made, scenario(BATCHING), scaler, steady=steady, workload=load(300)
-    ).scaled
-    assert tried.minimum > 1
-    assert made.goal.met_by(tried.steady)
-    blind = simulate(steady, scenario(BATCHING), replicas=made.chosen.replicas, autoscaler=scaler)
+    steady = load(30, 30 * 900)
+    made = with_autoscaler(made, scenario(slow), scaler, steady=steady, workload=load(30))
+    assert made.scaled.minimum > 1
+    assert made.goal.met_by(made.scaled.steady)
+    blind = simulate(steady, scenario(slow), replicas=made.chosen.replicas, autoscaler=scaler)
     assert min(blind.replicas) == 1
     assert not made.goal.met_by(blind)
 

@@ -21,31 +21,41 @@ import uvloop
 from benchmarks.measurement import base_parser, publish, run, significant
 from benchmarks.processes import Neighbours
 from benchmarks.reliability.client import Pool
-from benchmarks.reliability.load import Request, Sample, ask, percentile, poisson, proving
+from benchmarks.reliability.load import Request, Sample, ask, percentile, poisson, proof
 from benchmarks.reliability.overload import real_requests
 from benchmarks.reliability.server import REAL, Server, double, serving
-from benchmarks.reliability.texts import headlines
+from benchmarks.reliability.texts import headlines, numbered
 from sentiment.models import resolve_model
 from sentiment.planning.costs import ReplicaCost
 from sentiment.planning.measurement import measure_replica, token_lengths
+from sentiment.planning.plan import working_replicas
 from sentiment.planning.simulation import SETTLE_SHARE, Run, Scenario, simulate
 from sentiment.planning.workload import Int64, Workload
 from sentiment.settings import Settings
 
-BASE_MS, TOKEN_MS = 100.0, 1.25
+BASE_MS, TOKEN_MS = 40.0, 0.5
 """Slow, so that three replicas and the client need little of two cores, and what neighbours hold
 up for tens of milliseconds is little beside a pass."""
 
-TEXT_TOKENS = 8
-"""Of the double's usual text."""
+TEXT_WORDS = (3, 6, 6, 6, 30)
+"""Of the double's texts, each as likely; two tokens more each."""
 
-SETTINGS: dict[str, object] = {"token_budget": 128, "max_backlog_s": 3.0}
+SIZES = {1: 0.8, 4: 0.15, 16: 0.05}
+"""Texts of a request, and how likely."""
 
-SHARES = (0.5, 0.8, 0.95, 1.2)
-"""Of the capacity; over 1, some must be refused."""
+SETTINGS: dict[str, object] = {"token_budget": 256, "max_backlog_s": 3.0}
 
-REAL_SHARES = (0.3, 0.5, 0.7)
+SHARES = (0.5, 0.8)
+"""Of the capacity."""
+
+REAL_SHARES = (0.3, 0.5)
 """Less, because the client takes its part of the same cores."""
+
+REQUESTS = 3000
+"""Of each load: thirty of them decide the p99."""
+
+WARM_UP_S = 2.0
+"""At half the rate."""
 
 SEEDS = 3
 """Simulations of each load, whose mean is the prediction: which replica a request falls to is
@@ -78,14 +88,16 @@ class Point:
     """What passes took over what the cost says: neighbours make it more than one."""
     stretched: Figures
     """Predicted with passes that are so much slower."""
+    client_late_ms: float
+    """99th percentile of how late the client itself was: it is in what was measured."""
     neighbour_cores: float
     """That other programs took meanwhile."""
 
     @property
     def ratios(self) -> dict[str, float]:
-        """Predicted, with passes as slow as they were, over measured."""
+        """Predicted over measured."""
         return {
-            name: getattr(self.stretched, name) / max(1e-9, getattr(self.measured, name))
+            name: getattr(self.predicted, name) / max(1e-9, getattr(self.measured, name))
             for name in ("p50_ms", "p99_ms", "texts_per_s")
         }
 
@@ -110,7 +122,7 @@ class Subject:
     pool: Int64
     """Tokens of its texts."""
     capacity: float
-    """Texts a second of one replica in full batches."""
+    """Requests a second of one replica in full batches."""
 
 
 def double_subject(edge: ReplicaCost) -> Subject:
@@ -126,22 +138,36 @@ def double_subject(edge: ReplicaCost) -> Subject:
         threads=1,
         token_budget=budget,
     )
-    texts = budget // TEXT_TOKENS
+    pool = np.array([words + 2 for words in TEXT_WORDS])
     return Subject(
         double(base_ms=BASE_MS, token_ms=TOKEN_MS),
         SETTINGS,
         cost,
-        proving,
-        np.array([TEXT_TOKENS]),
-        capacity=texts / cost.pass_s(tokens=budget, width=TEXT_TOKENS),
+        mixed,
+        pool,
+        capacity=_capacity(cost, pool, mean_size=sum(size * each for size, each in SIZES.items())),
     )
+
+
+def mixed() -> Iterator[Request]:
+    """Yield requests to the double of many sizes, whose texts have many lengths."""
+    source = random.Random(2)
+    serial = 0
+    while True:
+        (size,) = source.choices(list(SIZES), list(SIZES.values()))
+        asked = [numbered(serial + each, source.choice(TEXT_WORDS)) for each in range(size)]
+        serial += size
+        yield proof(asked)
+
+
+def _capacity(cost: ReplicaCost, pool: Int64, *, mean_size: float) -> float:
+    """Return the requests a second of one replica in full batches."""
+    load = Workload(np.zeros(1), np.array([len(pool)]), pool, seconds=1.0)
+    return len(pool) / working_replicas(load, cost, cost.token_budget) / mean_size
 
 
 def real_subject(settings: Settings, cost: ReplicaCost, pool: Int64) -> Subject:
     """Return the bundled model with one thread."""
-    tokens = float(pool.mean())
-    texts = cost.token_budget / tokens
-    busy_s = cost.pass_s(tokens=cost.token_budget, width=int(pool.max()))
     given = {"threads": 1, "precision": settings.precision}
     return Subject(
         REAL,
@@ -149,12 +175,12 @@ def real_subject(settings: Settings, cost: ReplicaCost, pool: Int64) -> Subject:
         cost,
         lambda: itertools.cycle(real_requests(1, count=2000)),
         pool,
-        capacity=texts / busy_s,
+        capacity=_capacity(cost, pool, mean_size=1),
     )
 
 
 def validate(
-    subject: Subject, *, replicas: Sequence[int], shares: Sequence[float], seconds: float
+    subject: Subject, *, replicas: Sequence[int], shares: Sequence[float], requests: int
 ) -> list[Point]:
     """Return a point for each number of replicas and share of their capacity."""
     points = []
@@ -166,6 +192,7 @@ def validate(
             ]
             for share in shares:
                 rate = share * count * subject.capacity
+                seconds = requests / rate
                 before = [_passes(server) for server in servers]
                 neighbours = Neighbours()
                 samples = uvloop.run(_load(servers, subject, rate=rate, seconds=seconds))
@@ -182,6 +209,9 @@ def validate(
                     measured=_measured(samples, seconds),
                     stretch=stretch,
                     stretched=stretched,
+                    client_late_ms=significant(
+                        percentile([s.sent_at - s.intended_at for s in samples], 0.99) * 1000, 2
+                    ),
                     neighbour_cores=cores,
                 )
                 print(_row(point), flush=True)
@@ -202,7 +232,7 @@ def _stretch(subject: Subject, before: Sequence[Passes], after: Sequence[Passes]
     took_s = sum(b.seconds - a.seconds for a, b in zip(before, after, strict=True))
     count = sum(b.count - a.count for a, b in zip(before, after, strict=True))
     tokens = sum(b.tokens - a.tokens for a, b in zip(before, after, strict=True))
-    cost, width = subject.cost, int(subject.pool.max())
+    cost, width = subject.cost, float(np.square(subject.pool).sum() / subject.pool.sum())
     said_s = count * cost.batch_s + tokens * (cost.token_s + width * cost.pair_s)
     return significant(took_s / said_s, 3)
 
@@ -223,14 +253,15 @@ async def _load(
     """Send requests at random times to random servers; each server is warmed up before."""
     source = random.Random(1)
     pools = [Pool(server.address) for server in servers]
-    requests = subject.requests()
+    most = int(rate * (WARM_UP_S + 1.5 * seconds)) + 100
+    requests = iter(list(itertools.islice(subject.requests(), most)))  # composed before
     samples: list[Sample] = []
 
     async def send(intended_at: float, began_at: float) -> None:
         pool = pools[source.randrange(len(pools))]
         samples.append(await ask(pool, next(requests), intended_at=intended_at, began_at=began_at))
 
-    await poisson(send, rate=rate / 2, seconds=2, seed=1)  # connections, the cost model
+    await poisson(send, rate=rate / 2, seconds=WARM_UP_S, seed=1)  # connections, the cost model
     samples.clear()
     await poisson(send, rate=rate, seconds=seconds)
     for pool in pools:
@@ -247,10 +278,11 @@ def predict(
         max_backlog_s=float(str(subject.settings.get("max_backlog_s", 10))),
     )
     arrivals = np.array([sample.intended_at for sample in samples])
+    texts = np.array([sample.texts for sample in samples])
     runs = []
     for seed in range(SEEDS):
         workload = Workload.at(
-            arrivals, seconds=seconds, pool=subject.pool, sizes={1: 1.0}, seed=seed
+            arrivals, seconds=seconds, pool=subject.pool, sizes={}, seed=seed, texts=texts
         )
         scenario = Scenario(
             cost=subject.cost,
@@ -298,6 +330,7 @@ def _row(point: Point) -> str:
         cell("texts_per_s", ",.0f"),
         cell("refused", ".1%"),
         f"{point.stretch:.2f}",
+        f"{point.client_late_ms:.0f}",
         f"{point.neighbour_cores:.1f}",
     ]
     return f"| {' | '.join(cells)} |"
@@ -315,22 +348,22 @@ def main() -> None:
     parser: argparse.ArgumentParser = base_parser(__doc__)
     parser.add_argument("--shares", type=float, nargs="+", help="of the capacity to be offered")
     parser.add_argument("--only", choices=("double", "real"), help="one of the two subjects")
-    parser.add_argument("--seconds", type=float, default=30, help="of each load")
+    parser.add_argument("--requests", type=int, default=REQUESTS, help="of each load")
     arguments = parser.parse_args()
-    seconds = 4 if arguments.quick else arguments.seconds
+    requests = 200 if arguments.quick else arguments.requests
     settings = Settings(model="compact", precision="fp32", threads=1)
     cost, pool = edge_cost(settings)
     print(f"request {cost.request_s * 1e6:.0f} us, text {cost.text_s * 1e6:.0f} us of CPU")
     figures: dict[str, object] = {}
     for name, subject, replicas, shares in (
         ("double", double_subject(cost), (1, 2, 3), SHARES),
-        ("real", real_subject(settings, cost, pool), (1, 2), REAL_SHARES),
+        ("real", real_subject(settings, cost, pool), (1,), REAL_SHARES),
     ):
         if arguments.only not in (None, name):
             continue
-        print(f"{name}: {subject.capacity:.0f} texts/s a replica")
+        print(f"{name}: {subject.capacity:.0f} requests/s a replica")
         shares = arguments.shares or shares
-        points = validate(subject, replicas=replicas, shares=shares, seconds=seconds)
+        points = validate(subject, replicas=replicas, shares=shares, requests=requests)
         figures[name] = {
             "cost": asdict(subject.cost),
             "capacity_texts_per_s": significant(subject.capacity),

@@ -59,14 +59,16 @@ def proving(
     texts: int = 1, *, words: int = DOUBLE_WORDS, start: int = 0, fields: Sequence[str] = ()
 ) -> Iterator[Request]:
     """Yield requests to the double of `texts` texts each, no two texts alike."""
-    labels = labels_of()
     for serial in itertools.count(start, texts):
-        asked: list[Text] = [numbered(serial + index, words) for index in range(texts)]
-        yield Request(
-            posting(body_of(asked), *fields),
-            texts,
-            lambda body, asked=asked: answers_to(asked, body, labels),
-        )
+        yield proof([numbered(serial + index, words) for index in range(texts)], *fields)
+
+
+def proof(asked: Sequence[Text], *fields: str) -> Request:
+    """Return the request of these texts to the double."""
+    labels = labels_of()
+    return Request(
+        posting(body_of(asked), *fields), len(asked), lambda body: answers_to(asked, body, labels)
+    )
 
 
 async def ask(pool: Pool, request: Request, *, intended_at: float, began_at: float) -> Sample:

@@ -93,6 +93,7 @@ def headlines(count: int, seed: int = 0) -> list[str]:
     return [" ".join(source.choices(pool, k=source.randint(8, 24))) for _ in range(count)]
 
 
+@cache
 def labels_of(folder: object = COMPACT_FOLDER) -> list[str]:
     """Return the bundled model's labels in its own order."""
     with open(f"{folder}/config.json") as file:

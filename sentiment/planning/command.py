@@ -19,9 +19,18 @@ if TYPE_CHECKING:
     from sentiment.settings import Settings
 
 REQUESTS = 20_000
-"""Simulated, unless `--seconds` says otherwise: two hundred of them decide the p99."""
+"""Simulated, or more, unless `--seconds` says otherwise: two hundred of them decide the p99."""
 
 MIN_SECONDS = 10.0
+"""Simulated, or less where that would be more than `USUAL_REQUESTS`."""
+
+USUAL_REQUESTS = 100_000
+
+MAX_REQUESTS = 2_000_000
+"""More are never simulated: that would take many minutes and all of the memory."""
+
+MAX_TEXTS = 20_000_000
+"""In all of them."""
 
 MIN_REQUESTS = 1000
 """Fewer would leave the p99 to less than ten of them."""
@@ -65,6 +74,10 @@ def plan(
     headroom: Annotated[
         float, typer.Option(min=0, max=0.9, help="Share of the capacity to be left free.")
     ] = 0.1,
+    spare: Annotated[
+        int,
+        typer.Option(min=0, max=100, help="Replicas that may be away: a rollout, a lost node."),
+    ] = 1,
     autoscale: Annotated[
         str | None,
         typer.Option(
@@ -105,7 +118,7 @@ def plan(
     """
     from sentiment.planning import page, quantities
     from sentiment.planning.autoscaling import Autoscaler
-    from sentiment.planning.plan import Goal, make_plan, with_autoscaler
+    from sentiment.planning.plan import STEADY_S, Goal, make_plan, with_autoscaler
     from sentiment.planning.simulation import BALANCERS, Scenario
     from sentiment.settings import Settings
 
@@ -142,15 +155,25 @@ def plan(
         balance=balance,
         seed=seed,
     )
-    steady = None if bounds is not None else wave
 
-    def load(rate: float | None, wave: "Burst | None", trace: Path | None) -> "Workload":
+    def load(
+        seed: int, *, wave: "Burst | None", trace: Path | None, seconds: float | None = seconds
+    ) -> "Workload":
         return _workload(
             rate=rate, wave=wave, trace=trace, sizes=sizes, pool=pool, seconds=seconds, seed=seed
         )
 
-    workload = load(rate, steady, trace if bounds is None else None)
-    made = make_plan(workload, scenario, goal, replicas=replicas)
+    steadily = wave if bounds is None else None
+    planned_trace = trace if bounds is None else None
+    if bounds is not None:  # before the search: it may be more than can be simulated
+        steady = load(seed, wave=None, trace=None, seconds=max(STEADY_S, seconds or 0))
+    made = make_plan(
+        lambda seed: load(seed, wave=steadily, trace=planned_trace),
+        scenario,
+        goal,
+        replicas=replicas,
+        spare=spare,
+    )
     if bounds is not None:
         autoscaler = Autoscaler(
             minimum=bounds[0],
@@ -159,7 +182,14 @@ def plan(
             delay_s=delay_s,
             start_s=start_s,
         )
-        made = with_autoscaler(made, load(rate, wave, trace), scenario, autoscaler)
+        made = with_autoscaler(
+            made,
+            scenario,
+            autoscaler,
+            steady=steady,
+            workload=load(seed, wave=wave, trace=trace),
+        )
+    workload = load(seed, wave=steadily, trace=planned_trace)
     asked = page.Asked(
         workload=workload, scenario=scenario, price_per_replica_hour=price_per_replica_hour
     )
@@ -168,7 +198,9 @@ def plan(
     else:
         page.print_plan(made, asked)
     if not made.met:  # of a number of replicas that was given
-        raise ThresholdMissed(f"--replicas {replicas} miss the p99 of {p99}, or refuse too much")
+        raise ThresholdMissed(
+            f"--replicas {replicas} miss the p99 of {p99}, refuse too much, or leave no headroom"
+        )
 
 
 def _cost_and_lengths(
@@ -217,11 +249,19 @@ def _workload(
         )
     assert rate is not None
     mean_size = sum(size * share for size, share in sizes.items()) / sum(sizes.values())
+    requests_per_s = rate / mean_size
     if seconds is None:
         burst_s = BURST_SHARE * wave.seconds if wave else 0.0
-        seconds = max(MIN_SECONDS, REQUESTS * mean_size / rate, burst_s)
+        usual_s = min(MIN_SECONDS, USUAL_REQUESTS / requests_per_s)
+        seconds = max(usual_s, REQUESTS / requests_per_s, burst_s)
     if wave is not None and wave.seconds >= seconds:
         raise OptionError(f"--seconds {seconds:g} leaves no time around --burst")
+    expected = requests_per_s * (seconds + ((wave.times - 1) * wave.seconds if wave else 0.0))
+    if expected > MAX_REQUESTS or expected * mean_size > MAX_TEXTS:
+        raise OptionError(
+            f"{expected:,.0f} requests in {seconds:g} s are more than can be simulated "
+            f"({MAX_REQUESTS:,} of {MAX_TEXTS:,} texts): plan a part of the load, or less --seconds"
+        )
     drawn = Workload.draw(rate=rate, seconds=seconds, pool=pool, sizes=sizes, burst=wave, seed=seed)
     if len(drawn.arrivals) < MIN_REQUESTS:
         raise OptionError(

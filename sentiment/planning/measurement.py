@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from itertools import cycle
@@ -29,8 +29,9 @@ log = logging.getLogger(__name__)
 
 PROBE_COMMAND = (sys.executable, "-m", "sentiment.planning.probe")
 
-OWN_SETTINGS = {"api_keys", "cache_texts", "metrics_port"}
-"""Which the probe has otherwise: it must be let in, and must compute what it is sent."""
+OWN_SETTINGS = {"api_keys", "cache_texts", "metrics_port", "traces"}
+"""Which the probe has otherwise: it must be let in, must compute what it is sent, and what it is
+sent is nobody's trace."""
 
 LOADS = ((1, 32), (32, 4))
 """Texts of a request, connections: of the two measurements that tell requests from texts."""
@@ -43,6 +44,9 @@ QUIET_LOAD = 0.5
 
 READY_S = 120.0
 """After which a probe that is not ready never will be."""
+
+ENDING_S = 5.0
+"""So long a process may take to be gone after its connections."""
 
 
 def token_lengths(model: ModelFiles, texts: Sequence[str]) -> Int64:
@@ -76,6 +80,7 @@ def measure_replica(settings: Settings, *, texts: Sequence[str], lengths: Int64)
         )
     with _probe(settings, lengths) as probe:
         costs = asyncio.run(_measure_requests(probe, texts))
+        memory_bytes = probe.peak_memory_bytes()
     (few, few_s), (many, many_s) = costs
     text_s = max(0.0, (many_s - few_s) / (many - few))
     said = {name: value for name, value in probe.said.items() if name != "port"}
@@ -89,7 +94,7 @@ def measure_replica(settings: Settings, *, texts: Sequence[str], lengths: Int64)
         threads=settings.thread_count,
         request_s=max(0.0, few_s - few * text_s),
         text_s=text_s,
-        memory_bytes=probe.memory_bytes,
+        memory_bytes=memory_bytes,
     )
 
 
@@ -99,23 +104,29 @@ class _Probe:
 
     process: subprocess.Popen[str]
     said: dict[str, Any]
-    memory_bytes: int = 0
 
     @property
     def address(self) -> tuple[str, int]:
         return "127.0.0.1", self.said["port"]
 
+    def peak_memory_bytes(self) -> int:
+        """Return the most memory that it ever had resident, its largest pass included."""
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
+        return int(peak) * 1024
+
 
 @contextmanager
 def _probe(settings: Settings, lengths: Int64) -> Iterator[_Probe]:
-    """Start the probe; the block begins when it has measured its engine."""
-    inherited = {n: v for n, v in os.environ.items() if not n.upper().startswith(ENV_PREFIX)}
-    wanted = settings.model_dump(exclude=OWN_SETTINGS, exclude_none=True) | {"cache_texts": 0}
-    given = {ENV_PREFIX + name.upper(): str(value) for name, value in wanted.items()}
+    """Start the probe; the block begins when it has measured its engine.
+
+    Raises:
+        ModelError: it ended too early.
+    """
     with tempfile.TemporaryFile("w+", prefix="sentiment-plan-") as log_file:
         process = subprocess.Popen(
             PROBE_COMMAND,
-            env={**inherited, **given},
+            env=probe_environment(settings),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log_file,
@@ -131,9 +142,21 @@ def _probe(settings: Settings, lengths: Int64) -> Iterator[_Probe]:
                 process.wait()
                 raise ModelError(_last_words(log_file))
             yield _Probe(process, json.loads(line))
+        except (OSError, EOFError) as error:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(ENDING_S)
+                raise ModelError(_last_words(log_file)) from error
+            raise
         finally:
             process.terminate()
             process.communicate()
+
+
+def probe_environment(settings: Settings) -> dict[str, str]:
+    """Return the environment in which the probe is the server that `settings` mean."""
+    inherited = {n: v for n, v in os.environ.items() if not n.upper().startswith(ENV_PREFIX)}
+    wanted = settings.model_dump(exclude=OWN_SETTINGS, exclude_none=True) | {"cache_texts": 0}
+    return inherited | {ENV_PREFIX + name.upper(): str(value) for name, value in wanted.items()}
 
 
 def _last_words(log_file: IO[str]) -> str:
@@ -148,22 +171,29 @@ async def _measure_requests(probe: _Probe, texts: Sequence[str]) -> list[tuple[i
     measured = []
     for size, connections in LOADS:
         await _load(probe, texts, size=size, connections=connections, seconds=LOAD_S / 4)
-        before_s, _ = await _resources(probe)
+        before_s = await _processor_seconds(probe)
         requests = await _load(probe, texts, size=size, connections=connections, seconds=LOAD_S)
-        after_s, probe.memory_bytes = await _resources(probe)
+        after_s = await _processor_seconds(probe)
         measured.append((size, (after_s - before_s) / requests))
     return measured
 
 
 async def _until_ready(probe: _Probe) -> None:
+    """Return when it answers; `ConnectionError` if it has ended.
+
+    Raises:
+        ModelError: it is never ready.
+    """
     ends_at = time.monotonic() + READY_S
-    while time.monotonic() < ends_at and probe.process.poll() is None:
-        try:
+    while time.monotonic() < ends_at:
+        if probe.process.poll() is not None:
+            raise ConnectionError("the server to be measured has ended")
+        # Until then nobody listens, or it says 503, or takes the connection and ends.
+        with suppress(OSError, EOFError, OptionError):
             await _ask(probe, "GET /readyz")
             return
-        except OSError:
-            await asyncio.sleep(0.05)
-    raise ModelError("the server to be measured does not start")
+        await asyncio.sleep(0.05)
+    raise ModelError(f"the server to be measured is not ready after {READY_S:g} s")
 
 
 async def _load(
@@ -186,12 +216,11 @@ async def _load(
     return sum(await asyncio.gather(*(client(each) for each in range(connections))))
 
 
-async def _resources(probe: _Probe) -> tuple[float, int]:
-    """Return the processor seconds that the server has taken, and its memory in bytes."""
+async def _processor_seconds(probe: _Probe) -> float:
+    """Return the processor seconds that the server has taken."""
     lines = (await _ask(probe, "GET /metrics")).decode().splitlines()
     samples = dict(line.rsplit(" ", 1) for line in lines if line.startswith("process_"))
-    memory_bytes = int(float(samples["process_resident_memory_bytes"]))
-    return float(samples["process_cpu_seconds_total"]), memory_bytes
+    return float(samples["process_cpu_seconds_total"])
 
 
 async def _ask(probe: _Probe, target: str) -> bytes:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sentiment.planning.costs import ReplicaCost
-from sentiment.planning.plan import Plan, Trial, working_replicas
+from sentiment.planning.plan import Plan
 from sentiment.planning.simulation import Run, Scenario
 from sentiment.planning.workload import Workload
 
@@ -28,36 +28,51 @@ class Asked:
     scenario: Scenario
     price_per_replica_hour: float | None
 
-    def capacity_share(self, trial: Trial) -> float:
-        """Return the share of the replicas' capacity that the load takes."""
-        working = working_replicas(self.workload, self.scenario.cost, trial.token_budget)
-        return working / trial.replicas
+    def million_texts(self, run: Run, replica_s: float) -> float | None:
+        """Return the price of a million answered texts; `None` if no price was given.
 
-    def million_texts(self, replicas: float) -> float | None:
-        """Return the price of a million texts; `None` if no price was given.
-
-        price * replicas / (texts a second * 3,600) * 1,000,000
+        price * hours of replicas / texts answered * 1,000,000
         """
-        if self.price_per_replica_hour is None:
+        if self.price_per_replica_hour is None or not run.answered_texts:
             return None
-        return self.price_per_replica_hour * replicas / (self.workload.rate * 3600) * 1e6
+        return self.price_per_replica_hour * replica_s / 3600 / run.answered_texts * 1e6
+
+    def planned_million(self, plan: Plan) -> float | None:
+        """Return what the replicas cost that are deployed all the time."""
+        run = plan.chosen.run
+        return self.million_texts(run, plan.replicas * run.seconds)
+
+    def scaled_million(self, plan: Plan) -> float | None:
+        """Return what those cost that an autoscaler asks for, spare ones beside."""
+        if plan.scaled is None:
+            return None
+        run = plan.scaled.run
+        return self.million_texts(run, run.replica_s + plan.spare * run.ended_s)
 
 
 def as_json(plan: Plan, asked: Asked) -> dict[str, Any]:
     """Return the plan as what `--json` prints."""
     chosen, scenario = plan.chosen, asked.scenario
     return {
-        "replicas": chosen.replicas,
+        "replicas": plan.replicas,
+        "spare": plan.spare,
         "met": plan.met,
         "p99_limit_s": plan.goal.p99_s,
         "token_budget": chosen.token_budget,
-        "capacity_share": asked.capacity_share(chosen),
+        "capacity_share": chosen.capacity_share,
         "resources": {"cpu": plan.cpu, "memory_bytes": plan.memory_bytes},
         "autoscaler": {
             "metric": "sentiment_backlog_seconds",
             "target_s": round(plan.backlog_target_s, 4),
+        }
+        if plan.scaled is None
+        else {
+            "metric": "sentiment_backlog_seconds",
+            "target_s": round(plan.scaled.target_s, 4),
+            "minimum": plan.scaled.minimum + plan.spare,
         },
-        "price_per_million_texts": asked.million_texts(chosen.replicas),
+        "price_per_million_texts": asked.planned_million(plan),
+        "autoscaled_price_per_million_texts": asked.scaled_million(plan),
         "load": {
             "texts_per_s": asked.workload.rate,
             "requests": len(asked.workload.arrivals),
@@ -67,7 +82,9 @@ def as_json(plan: Plan, asked: Asked) -> dict[str, Any]:
             "seed": scenario.seed,
         },
         "outcome": outcome(chosen.run),
-        "autoscaled": None if plan.scaled is None else outcome(plan.scaled),
+        "confirmed": [outcome(trial.run) for trial in plan.confirmed],
+        "steady": None if plan.scaled is None else outcome(plan.scaled.steady),
+        "autoscaled": None if plan.scaled is None else outcome(plan.scaled.run),
         "trials": [
             {"replicas": t.replicas, "token_budget": t.token_budget, **outcome(t.run)}
             for t in plan.trials
@@ -107,17 +124,16 @@ def print_plan(plan: Plan, asked: Asked) -> None:
     for column in tried.columns[:-1]:
         column.justify = "right"
     for trial in sorted(plan.trials, key=lambda t: (t.replicas, t.token_budget)):
-        capacity = f"{asked.capacity_share(trial):.0%}"
-        met = plan.goal.met_by(trial.run)
-        mark = "fails" if not met else "chosen" if trial is plan.chosen else ""
+        capacity = f"{trial.capacity_share:.0%}"
+        accepted = plan.goal.accepts(trial)
+        mark = "fails" if not accepted else "chosen" if trial is plan.chosen else ""
         tried.add_row(
             f"{trial.replicas}", f"{trial.token_budget}", *_figures(trial.run), capacity, mark
         )
     if plan.scaled is not None:
-        shown = f"{min(plan.scaled.replicas)}-{max(plan.scaled.replicas)}"
-        tried.add_row(
-            shown, f"{plan.chosen.token_budget}", *_figures(plan.scaled), "", "autoscaled"
-        )
+        for run, mark in ((plan.scaled.steady, "steady"), (plan.scaled.run, "autoscaled")):
+            shown = f"{min(run.replicas)}-{max(run.replicas)}"
+            tried.add_row(shown, f"{plan.chosen.token_budget}", *_figures(run), "", mark)
     console.print(tried)
     facts = Table(show_header=False, box=None)
     for name, value in _facts(plan, asked):
@@ -126,22 +142,40 @@ def print_plan(plan: Plan, asked: Asked) -> None:
 
 
 def _facts(plan: Plan, asked: Asked) -> list[tuple[str, str]]:
-    chosen = plan.chosen
-    met = "" if plan.met else ": too few"
     facts = [
-        ("Replicas", f"{chosen.replicas}{met}"),
-        ("SENTIMENT_TOKEN_BUDGET", f"{chosen.token_budget}"),
+        ("Replicas", _replicas(plan)),
+        ("SENTIMENT_TOKEN_BUDGET", f"{plan.chosen.token_budget}"),
         ("Resources of each", f"cpu {plan.cpu}, memory {plan.memory_bytes // 2**20} MiB"),
-        (
-            "Autoscaler",
-            f"target {plan.backlog_target_s:.3f} s of sentiment_backlog_seconds, mean of the pods",
-        ),
+        ("Autoscaler", _autoscaler(plan)),
     ]
-    if (price := asked.million_texts(chosen.replicas)) is not None:
-        facts.append(
-            ("A million texts", f"{price:.3f} at {asked.price_per_replica_hour:g} an hour")
-        )
+    if plan.confirmed:
+        tried = (plan.chosen, *plan.confirmed)
+        times = ", ".join(_time(trial.run.quantile_s(0.99)) for trial in tried)
+        facts.insert(1, ("p99 of three draws", times))
+    for name, price in (
+        ("A million texts", asked.planned_million(plan)),
+        ("- autoscaled", asked.scaled_million(plan)),
+    ):
+        if price is not None:
+            facts.append((name, f"{price:.3f} at {asked.price_per_replica_hour:g} an hour"))
     return facts
+
+
+def _replicas(plan: Plan) -> str:
+    if not plan.met:
+        return f"{plan.replicas}: too few"
+    if not plan.spare:
+        return f"{plan.replicas}"
+    return f"{plan.replicas}, of which {plan.spare} may be away (a rollout, a lost node)"
+
+
+def _autoscaler(plan: Plan) -> str:
+    if plan.scaled is None:
+        target = f"target {plan.backlog_target_s:.3f} s of sentiment_backlog_seconds"
+        return f"{target}, mean of the pods; not tried, --autoscale does"
+    minimum = plan.scaled.minimum + plan.spare
+    target = f"target {plan.scaled.target_s:.3f} s of sentiment_backlog_seconds"
+    return f"{target}, mean of the pods; minReplicas {minimum}"
 
 
 def _figures(run: Run) -> list[str]:

@@ -2,8 +2,9 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -33,8 +34,13 @@ MEMORY_STEP = 64 * 2**20
 """Bytes; a request is a multiple of them."""
 
 TARGET_QUANTILE = 0.95
-"""The autoscaler's target is what the backlog stays under for this share of the planned run: so
-at the planned load it adds nothing, and above it does."""
+"""The autoscaler's target is what the backlog stays under for this share of the planned run."""
+
+STEADY_S = 900.0
+"""So long an autoscaler must keep the goal at the planned load: it takes away after 300 s."""
+
+CONFIRMATIONS = 2
+"""More draws of the same load that the chosen number of replicas must stand."""
 
 MIN_TARGET_S = 0.01
 """Less backlog than this cannot be told from none."""
@@ -46,6 +52,8 @@ class Trial:
 
     replicas: int
     token_budget: int
+    capacity_share: float
+    """Of the replicas' capacity, that the load takes."""
     run: Run
 
 
@@ -63,6 +71,10 @@ class Goal:
         """Whether the answers came in time, and few enough were refused."""
         return run.quantile_s(0.99) <= self.p99_s and run.refused_share <= self.refused_share
 
+    def accepts(self, trial: Trial) -> bool:
+        """Whether it is met with the headroom that it asks for."""
+        return trial.capacity_share <= 1 - self.headroom + 1e-9 and self.met_by(trial.run)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -70,64 +82,109 @@ class Plan:
 
     goal: Goal
     chosen: Trial
+    """With as many replicas as must be there."""
     trials: tuple[Trial, ...]
-    """All, in the order in which they were tried."""
+    """All of the search, in the order in which they were tried."""
+    confirmed: tuple[Trial, ...]
+    """The chosen replicas with other draws of the load."""
+    spare: int
+    """Replicas beside, so that so many may be away: for a rollout, with a lost node."""
     cpu: int
     """Cores to request for a replica."""
     memory_bytes: int
     """To request for a replica."""
     backlog_target_s: float
     """For an autoscaler on the mean of `sentiment_backlog_seconds`."""
-    scaled: Run | None = None
-    """The same load, burst included, while an autoscaler decides."""
+    scaled: "Scaled | None" = None
 
     @property
     def met(self) -> bool:
         """Whether the goal is reached; with a given number of replicas it may not be."""
-        return self.goal.met_by(self.chosen.run)
+        return self.goal.accepts(self.chosen)
+
+    @property
+    def replicas(self) -> int:
+        """Replicas to deploy."""
+        return self.chosen.replicas + self.spare
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaled:
+    """What comes of an autoscaler in the plan's place."""
+
+    minimum: int
+    """Fewest replicas; more than asked for where those did not keep the goal."""
+    target_s: float
+    steady: Run
+    """The planned load, for `STEADY_S` or more."""
+    run: Run
+    """The load with its burst, or the trace."""
+
+
+Draw = Callable[[int], Workload]
+"""The load, as the chance of a seed draws it."""
 
 
 def make_plan(
-    workload: Workload, scenario: Scenario, goal: Goal, *, replicas: int | None = None
+    draw: Draw,
+    scenario: Scenario,
+    goal: Goal,
+    *,
+    replicas: int | None = None,
+    spare: int = 0,
 ) -> Plan:
     """Find the fewest replicas that reach `goal`, or see what so many `replicas` do.
 
     Raises:
         OptionError: no number of replicas does.
     """
+    seed = scenario.seed
+    workload = draw(seed)
     trials: list[Trial] = []
 
     def attempt(count: int, token_budget: int) -> Trial:
-        changed = replace(scenario, token_budget=token_budget)
-        trial = Trial(count, token_budget, simulate(workload, changed, replicas=count))
-        log.info("%s", _line(trial))
-        trials.append(trial)
-        return trial
+        trials.append(_try(workload, scenario, replicas=count, token_budget=token_budget))
+        return trials[-1]
 
-    if replicas is not None:
-        chosen = attempt(replicas, scenario.token_budget)
-    else:
-        _check_idle(workload, scenario, goal)
-        chosen = _fewest(
-            lambda count: attempt(count, scenario.token_budget),
-            goal,
-            least=math.ceil(
-                working_replicas(workload, scenario.cost, scenario.token_budget)
-                / (1 - goal.headroom)
-            ),
-        )
+    budgets = [scenario.token_budget]
     if scenario.settings.token_budget == "auto":
-        for budget in scenario.cost.token_budgets:
-            if budget != scenario.token_budget:
-                other = attempt(chosen.replicas, budget)
-                limit_s = chosen.run.quantile_s(0.99) * (1 - NEGLIGIBLE)
-                if goal.met_by(other.run) and other.run.quantile_s(0.99) < limit_s:
-                    chosen = other
+        budgets += [each for each in scenario.cost.token_budgets if each != budgets[0]]
+    if replicas is not None:
+        found = [attempt(replicas, budget) for budget in budgets]
+        chosen = min(found, key=lambda trial: not goal.accepts(trial))
+    else:
+        least = [_least(workload, scenario.cost, goal, token_budget=each) for each in budgets]
+        _check_idle(workload, scenario, goal)
+        chosen = _fewest(partial(attempt, token_budget=budgets[0]), goal, least=least[0])
+        found = [chosen]
+        for budget, fewest in zip(budgets[1:], least[1:], strict=True):
+            if fewest <= chosen.replicas:
+                found.append(
+                    _fewest_up_to(
+                        attempt(chosen.replicas, budget),
+                        partial(attempt, token_budget=budget),
+                        goal,
+                        too_few=fewest - 1,
+                    )
+                )
+    for other in found[1:]:
+        if goal.accepts(other) and _better(other, chosen):
+            chosen = other
+    confirmed: list[Trial] = []
+    if replicas is None:
+        draws = [draw(seed + 1 + index) for index in range(CONFIRMATIONS)]
+        while True:
+            confirmed = _confirm(draws, scenario, chosen)
+            if all(map(goal.accepts, (chosen, *confirmed))):
+                break
+            chosen = attempt(chosen.replicas + 1, chosen.token_budget)
     needed = scenario.cost.memory_bytes * MEMORY_RESERVE
     return Plan(
         goal=goal,
         chosen=chosen,
         trials=tuple(trials),
+        confirmed=tuple(confirmed),
+        spare=spare if replicas is None else 0,
         cpu=scenario.cost.cores,
         memory_bytes=math.ceil(needed / MEMORY_STEP) * MEMORY_STEP,
         backlog_target_s=max(
@@ -136,14 +193,74 @@ def make_plan(
     )
 
 
+def _try(workload: Workload, scenario: Scenario, *, replicas: int, token_budget: int) -> Trial:
+    changed = replace(scenario, token_budget=token_budget)
+    share = working_replicas(workload, scenario.cost, token_budget) / replicas
+    trial = Trial(replicas, token_budget, share, simulate(workload, changed, replicas=replicas))
+    log.info("%s", _line(trial))
+    return trial
+
+
+def _better(other: Trial, chosen: Trial) -> bool:
+    """Whether another token budget needs fewer replicas, or with as many answers sooner."""
+    if other.replicas != chosen.replicas:
+        return other.replicas < chosen.replicas
+    return other.run.quantile_s(0.99) < chosen.run.quantile_s(0.99) * (1 - NEGLIGIBLE)
+
+
+def _confirm(draws: Sequence[Workload], scenario: Scenario, chosen: Trial) -> list[Trial]:
+    return [
+        _try(
+            workload,
+            replace(scenario, seed=scenario.seed + 1 + index),
+            replicas=chosen.replicas,
+            token_budget=chosen.token_budget,
+        )
+        for index, workload in enumerate(draws)
+    ]
+
+
 def with_autoscaler(
-    plan: Plan, workload: Workload, scenario: Scenario, autoscaler: Autoscaler
+    plan: Plan,
+    scenario: Scenario,
+    autoscaler: Autoscaler,
+    *,
+    steady: Workload,
+    workload: Workload,
 ) -> Plan:
-    """Return the plan with what comes of `workload` when replicas come and go."""
-    first = max(autoscaler.minimum, min(plan.chosen.replicas, autoscaler.maximum))
+    """Return the plan with what comes of `workload` when replicas come and go.
+
+    At first the `steady` load must be served as planned. Where the autoscaler takes too many away,
+    its minimum rises, at last to the plan's own number.
+
+    Raises:
+        OptionError: the goal is missed even so: `maximum` is too low.
+    """
     changed = replace(scenario, token_budget=plan.chosen.token_budget)
-    run = simulate(workload, changed, replicas=first, autoscaler=autoscaler)
-    return replace(plan, scaled=run)
+    planned = min(plan.chosen.replicas, autoscaler.maximum)
+    minimum = autoscaler.minimum
+    while True:
+        first = max(minimum, planned)
+        calm = simulate(
+            steady, changed, replicas=first, autoscaler=_from(autoscaler, minimum=minimum)
+        )
+        log.info("autoscaler with a minimum of %d: %s", minimum, _outcome(calm))
+        if plan.goal.met_by(calm):
+            break
+        if minimum >= planned:
+            raise OptionError(
+                f"an autoscaler with at most {autoscaler.maximum} replicas and a target of "
+                f"{autoscaler.target_s:.3g} s misses the p99 at the planned load"
+            )
+        minimum = max(minimum + 1, math.ceil((minimum + planned) / 2))
+    run = simulate(workload, changed, replicas=first, autoscaler=_from(autoscaler, minimum=minimum))
+    scaled = Scaled(minimum=minimum, target_s=autoscaler.target_s, steady=calm, run=run)
+    return replace(plan, scaled=scaled)
+
+
+def _from(autoscaler: Autoscaler, *, minimum: int) -> Autoscaler:
+    """Return the same autoscaler, which has seen nothing yet, with another minimum."""
+    return replace(autoscaler, minimum=minimum, _seen=[], _wanted=[], _changes=[])
 
 
 def working_replicas(workload: Workload, cost: ReplicaCost, token_budget: int) -> float:
@@ -160,6 +277,21 @@ def working_replicas(workload: Workload, cost: ReplicaCost, token_budget: int) -
     return needed_s / workload.seconds
 
 
+def _least(workload: Workload, cost: ReplicaCost, goal: Goal, *, token_budget: int) -> int:
+    """Return how many replicas the work and the headroom need at least.
+
+    Raises:
+        OptionError: more than `MAX_REPLICAS`.
+    """
+    working = working_replicas(workload, cost, token_budget)
+    least = max(1, math.ceil(working / (1 - goal.headroom) - 1e-9))
+    if least > MAX_REPLICAS:
+        raise OptionError(
+            f"the work alone needs {least:,} replicas; more than {MAX_REPLICAS:,} are not simulated"
+        )
+    return least
+
+
 def _fewest(attempt: Callable[[int], Trial], goal: Goal, *, least: int) -> Trial:
     """Return the trial of the fewest replicas that reach the goal: upwards, then by halves.
 
@@ -167,17 +299,25 @@ def _fewest(attempt: Callable[[int], Trial], goal: Goal, *, least: int) -> Trial
         OptionError: not even `MAX_REPLICAS` do.
     """
     too_few, step, count = least - 1, 1, least
-    while not goal.met_by((found := attempt(count)).run):
+    while not goal.accepts(found := attempt(count)):
         too_few, step, count = count, step * 2, count + step
         if count > MAX_REPLICAS:
             raise OptionError(f"{too_few} replicas are too few, and over {MAX_REPLICAS} too many")
+    return _fewest_up_to(found, attempt, goal, too_few=too_few)
+
+
+def _fewest_up_to(
+    found: Trial, attempt: Callable[[int], Trial], goal: Goal, *, too_few: int
+) -> Trial:
+    """Return the trial of the fewest that reach the goal; `found` if that does not."""
+    if not goal.accepts(found):
+        return found
     while found.replicas - too_few > 1:
-        middle = (found.replicas + too_few) // 2
-        trial = attempt(middle)
-        if goal.met_by(trial.run):
+        trial = attempt((found.replicas + too_few) // 2)
+        if goal.accepts(trial):
             found = trial
         else:
-            too_few = middle
+            too_few = trial.replicas
     return found
 
 
@@ -206,9 +346,11 @@ def _check_idle(workload: Workload, scenario: Scenario, goal: Goal) -> None:
 
 
 def _line(trial: Trial) -> str:
-    run = trial.run
+    return f"{trial.replicas} replicas, budget {trial.token_budget}: {_outcome(trial.run)}"
+
+
+def _outcome(run: Run) -> str:
     return (
-        f"{trial.replicas} replicas, budget {trial.token_budget}: "
         f"p99 {run.quantile_s(0.99) * 1000:.0f} ms, refused {run.refused_share:.2%}, "
         f"busy {run.utilization:.0%}"
     )

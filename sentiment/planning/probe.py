@@ -104,6 +104,12 @@ def _sizes(lengths: Sequence[int], token_budget: int) -> Iterator[list[Any]]:
             yield batch
 
 
+def fill(engine: Engine, lengths: Sequence[int], *, token_budget: int) -> None:
+    """Run the largest batch that a plan may choose, for the memory that it takes."""
+    *_, largest = _sizes(lengths, token_budget)
+    engine.infer(engine.batch_type.collate(largest))
+
+
 def main() -> None:
     """Measure the engine, say what it costs, then serve until a signal comes."""
     settings = Settings.from_env()
@@ -118,6 +124,7 @@ def main() -> None:
         best_token_budget(engine) if settings.token_budget == "auto" else settings.token_budget
     )
     line, spread = measure(engine, lengths, token_budget=token_budget)
+    fill(engine, lengths, token_budget=max(token_budget, *engine.token_budgets))
     listeners = Listeners.take(host="127.0.0.1", port=0, metrics_port=None)
     said = {
         "port": listeners.api[0].getsockname()[1],

@@ -23,8 +23,11 @@ Int64 = npt.NDArray[np.int64]
 SETTLE_SHARE = 0.05
 """Of the run, at its start: until the queues are what they will be, latencies do not count."""
 
+SAMPLES = 300
+"""So often, at least, the backlog is looked at in a run."""
+
 SAMPLE_S = 1.0
-"""How often the backlog is looked at."""
+"""Longest time between two looks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +68,12 @@ class Run:
     tokens: int = 0
     replica_s: float = 0.0
     """Replicas times seconds for which they ran."""
+    sample_s: float = SAMPLE_S
+    """Between two samples of the following."""
     backlog_s: list[float] = field(default_factory=list)
-    """Mean over the replicas, second by second."""
+    """Mean over the ready replicas."""
     replicas: list[int] = field(default_factory=list)
-    """Ready ones, second by second."""
+    """Ready ones."""
 
     def quantile_s(self, share: float) -> float:
         """Return the latency that this share of the answers does not exceed; 0 of none."""
@@ -108,9 +113,11 @@ class _Simulation:
         self._replicas: list[Replica] = []
         self._all: list[Replica] = []
         self._latencies: list[float] = []
-        self._starting = 0
+        self._starting: list[asyncio.Task[None]] = []
         self._paid_until_s = 0.0
-        self._result = Run(seconds=workload.seconds)
+        self._result = Run(
+            seconds=workload.seconds, sample_s=min(SAMPLE_S, workload.seconds / SAMPLES)
+        )
 
     async def run(self, replicas: int) -> Run:
         self._loop = asyncio.get_running_loop()
@@ -182,30 +189,33 @@ class _Simulation:
             self._result.backlog_s.append(mean_s)
             self._result.replicas.append(len(backlogs))
             if self._autoscaler is not None:
-                self._autoscaler.observe(self._now(), mean_s)
-            await asyncio.sleep(SAMPLE_S)
+                self._autoscaler.observe(self._now(), mean_s, ready=len(backlogs))
+            await asyncio.sleep(self._result.sample_s)
 
     async def _scale(self, autoscaler: Autoscaler) -> None:
         async with asyncio.TaskGroup() as group:
             while True:
                 await asyncio.sleep(autoscaler.sync_s)
                 self._pay()
-                wanted = autoscaler.wanted(self._now(), len(self._replicas) + self._starting)
-                for _ in range(wanted - len(self._replicas) - self._starting):
-                    self._starting += 1
-                    group.create_task(self._start(autoscaler.start_s))
-                for _ in range(len(self._replicas) - max(wanted, 1)):
-                    self._replicas.pop()  # answers what it has; it gets nothing new
+                there = len(self._replicas) + len(self._starting)
+                wanted = autoscaler.wanted(self._now(), there)
+                for _ in range(wanted - there):
+                    self._starting.append(group.create_task(self._start(autoscaler.start_s)))
+                for _ in range(there - max(wanted, 1)):
+                    if self._starting:  # Kubernetes takes those first that are not ready
+                        self._starting.pop().cancel()
+                    else:
+                        self._replicas.pop()  # answers what it has; it gets nothing new
 
     async def _start(self, start_s: float) -> None:
         await asyncio.sleep(start_s)
         await self._open()
-        self._starting -= 1
+        self._starting.pop(0)  # this one: all take as long
 
     def _pay(self) -> None:
         """Count the time since the last call: a pod costs from when it is asked for."""
         now = self._now()
-        count = len(self._replicas) + self._starting
+        count = len(self._replicas) + len(self._starting)
         self._result.replica_s += count * (now - self._paid_until_s)
         self._paid_until_s = now
 

@@ -25,6 +25,7 @@ import time
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 from sentiment.batching.policy import restart_delay_s
@@ -76,10 +77,10 @@ def supervise(settings: Settings, *, host: str, port: int, count: int) -> None:
             metrics_folder=folder,
             drain_limit_s=settings.drain_delay_s + settings.drain_s + OVERTIME_S,
         )
-        code = asyncio.run(supervisor.run())
-    if code < 0 and not is_first_process():
-        end_by(-code)
-    sys.exit(max(code, 0))
+        end = asyncio.run(supervisor.run())
+    if end.by is not None and not is_first_process():
+        end_by(end.by)
+    sys.exit(end.code)
 
 
 def worker_environment(settings: Settings, count: int, metrics_folder: str) -> dict[str, str]:
@@ -143,6 +144,16 @@ def _metrics_folder() -> Iterator[str]:
         yield path
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """How the parent is to end."""
+
+    code: int = 0
+    """0 after a drain, 128 and the signal's number where a signal ended all at once."""
+    by: signal.Signals | None = None
+    """The signal that ends it, unless it is the first process of a container."""
+
+
 class Supervisor:
     """Starts workers, replaces those that die, and ends them all."""
 
@@ -181,25 +192,25 @@ class Supervisor:
         self._one_was_ready = asyncio.Event()
         self._all_were_ready = False
         self._ending = asyncio.Event()
-        self._exit_code = 0
+        self._ended = End()
 
-    async def run(self) -> int:
-        """Run until the end; return the exit code, negative for the signal to end by."""
+    async def run(self) -> End:
+        """Run until the end; return how to end."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
         # The first alone: what it fetches or fails on need not be fetched or said by all.
         await asyncio.gather(*(self._keep(number) for number in range(1, self._count + 1)))
-        return self._exit_code
+        return self._ended
 
     def _on_signal(self, number: signal.Signals) -> None:
         """Let the workers drain. Before there is anything to drain, and at a second SIGINT, end."""
         at_once = self._ending.is_set() and number == signal.SIGINT
         if at_once or not self._one_was_ready.is_set():
-            self._exit_code = -number
+            self._ended = End(128 + number, number)
         elif not self._ending.is_set():
             # As uvicorn: an interrupt that it was given time for is no failure.
-            self._exit_code = 0 if number == signal.SIGINT else -number
+            self._ended = End() if number == signal.SIGINT else End(by=number)
         if at_once:
             self._kill_all()
         elif not self._ending.is_set():
@@ -232,7 +243,7 @@ class Supervisor:
             if self._ending.is_set():
                 return
             if self._is_final(code):
-                self._exit_code = code if code > 0 else 128 - code  # as a shell says it
+                self._ended = End(code if code > 0 else 128 - code)  # as a shell says it
                 self._end()
                 return
             healthy = time.monotonic() - began_at > HEALTHY_S

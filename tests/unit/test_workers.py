@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import sys
 from contextlib import asynccontextmanager
 
@@ -11,7 +12,7 @@ import pytest
 
 from sentiment.listeners import Listeners
 from sentiment.settings import Settings
-from sentiment.workers import End, Supervisor, worker_environment
+from sentiment.workers import END_OF_ALL, End, Supervisor, others_stay, worker_environment
 
 WORKER = """
 import os, pathlib, signal, sys, time
@@ -26,6 +27,12 @@ plans = dict(part.split(":") for part in plan.split(";") if part).get(number, "l
 todo = plans[min(start, len(plans)) - 1]
 if todo.startswith("deaf"):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if todo == "told":
+    def say(*_):
+        heard = os.read(int(options["lifeline"]), 1)
+        pathlib.Path(starts).with_name("heard").write_bytes(heard)
+        sys.exit()
+    signal.signal(signal.SIGTERM, say)
 if todo.startswith("ready "):
     os.write(int(options["lifeline"]), b".")
     todo = todo.removeprefix("ready ")
@@ -198,6 +205,32 @@ async def test_a_worker_that_does_not_end_is_killed_when_the_drain_is_over(super
     async with supervised("1:deaf", drain_limit_s=0.1) as run:
         await run.hear("all workers are ready")
         assert await run.end(signal.SIGTERM) == End(by=signal.SIGTERM)
+
+
+async def test_workers_hear_that_all_end_before_the_signal_comes(supervised, tmp_path):
+    async with supervised("1:told") as run:
+        await run.hear("all workers are ready")
+        assert await run.end(signal.SIGTERM) == End(by=signal.SIGTERM)
+    assert (tmp_path / "heard").read_bytes() == END_OF_ALL
+
+
+def test_a_worker_ends_alone_until_its_parent_says_otherwise_or_hangs_up():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert others_stay(theirs)
+        ours.send(END_OF_ALL)
+        assert not others_stay(theirs)
+        assert others_stay(theirs)
+        ours.close()
+        assert not others_stay(theirs)
+
+
+def test_a_parent_that_is_killed_with_signs_of_life_unread_has_hung_up():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.send(b".")
+        ours.close()
+        assert not others_stay(theirs)
 
 
 async def test_a_parent_that_ends_keeps_no_port_open_that_nobody_accepts_from(supervised):

@@ -83,7 +83,7 @@ def _accept_waiting(listener: socket.socket, most: int) -> list[socket.socket]:
             return accepted
         except OSError as error:  # of that connection alone, as when its client has gone
             if error.errno in NO_ROOM:
-                left = error.strerror.lower()
+                left = os.strerror(error.errno).lower()
                 break
     log.warning("connections are left unaccepted", extra={"accepted": len(accepted), "why": left})
     return accepted

@@ -5,9 +5,10 @@ Without `--host` it starts a server of its own, without a cache, on a free port.
 
 import argparse
 import contextlib
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.children import Unavailable
@@ -15,6 +16,8 @@ from benchmarks.measurement import REPOSITORY, BenchmarkError, run
 from benchmarks.models import model_folder
 from benchmarks.servers import ours, serving
 from loadtests.shapes import SHAPES
+
+FILES = ("summary.md", "plots.png", "steps.csv", "figures.json")
 
 RUNS = REPOSITORY / "build" / "loadtests"
 
@@ -24,12 +27,22 @@ def main() -> None:
     arguments, for_locust = parser().parse_known_args()
     folder = arguments.output or RUNS / _name(arguments)
     folder.mkdir(parents=True, exist_ok=True)
+    for name in FILES:  # of an earlier run, which could pass for this one
+        (folder / name).unlink(missing_ok=True)
     with _server(arguments) as url:
-        ended = subprocess.run(
-            locust_command(url, folder, arguments.shape) + for_locust, cwd=REPOSITORY, check=False
-        )
-    print(f"-> {folder / 'summary.md'}")
-    sys.exit(ended.returncode)
+        code = _ended(locust_command(url, folder, arguments.shape) + for_locust)
+    if (folder / "summary.md").exists():
+        print(f"-> {folder / 'summary.md'}")
+    sys.exit(code)
+
+
+def _ended(command: Sequence[str]) -> int:
+    """Return the exit code of Locust, which is told to end when this process is."""
+    with subprocess.Popen(command, cwd=REPOSITORY) as process:
+        # It waits for the last answers and writes; Ctrl-C reaches it without our help.
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        signal.signal(signal.SIGINT, lambda *_: None)
+        return process.wait()
 
 
 def parser() -> argparse.ArgumentParser:

@@ -5,6 +5,7 @@ that differs from the text's own is another text's, or wrong.
 """
 
 import itertools
+import math
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,9 +49,10 @@ class Known:
             label, score = prediction["label"], float(prediction["score"])
         except (TypeError, KeyError, ValueError):
             return "an answer without label and score"
-        if abs(self.probabilities.get(label, -1.0) - score) <= tolerance:
-            return ""
-        return "an answer that is not this text's"
+        own = self.probabilities.get(label, -math.inf)
+        if abs(own - score) > tolerance or max(self.probabilities.values()) - own > tolerance:
+            return "an answer that is not this text's"
+        return ""
 
 
 class AnswerTable:
@@ -68,7 +70,13 @@ class AnswerTable:
 
     @classmethod
     def ask(
-        cls, connections: Connections, *, texts: int, seconds: float, tolerance: float
+        cls,
+        connections: Connections,
+        *,
+        texts: int,
+        seconds: float,
+        tolerance: float,
+        seed: int = 0,
     ) -> "AnswerTable":
         """Ask for texts, each in a request of its own.
 
@@ -80,12 +88,13 @@ class AnswerTable:
             texts: of each kind, at most.
             seconds: to ask for, at most; `AT_ONCE` texts of each kind are asked for in any case.
             tolerance: how far a score may differ.
+            seed: of the texts; another in each process, or one would ask what the other asked.
 
         Raises:
             Unusable: the server does not answer, or answers a text alone otherwise.
         """
         ends_at = time.perf_counter() + seconds
-        sources = {kind: numbered_texts(kind) for kind in KINDS}
+        sources = {kind: numbered_texts(kind, seed) for kind in KINDS}
         known: dict[str, list[Known]] = {kind: [] for kind in KINDS}
         for begun in range(0, texts, AT_ONCE):
             if begun and time.perf_counter() > ends_at:
@@ -101,8 +110,10 @@ class AnswerTable:
         table._ask_again(connections)
         return table
 
-    def __len__(self) -> int:
-        return sum(map(len, self._known.values()))
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many texts there are of each kind."""
+        return {kind: len(texts) for kind, texts in self._known.items()}
 
     def take(self, kind: str, count: int) -> list[Known]:
         """Return the next `count` texts of a kind."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gevent
-from locust import User, events, task
+from locust import User, task
 
 from loadtests.connections import Answer
 from loadtests.samples import Sample
@@ -26,9 +26,8 @@ ATTEMPTS = 3
 
 CLOCK_OFFSET_S = time.time() - time.perf_counter()  # so that several machines' samples compare
 
-REFUSED = "REFUSED"
-LATE = "LATE"
-"""What Locust's tables show in the place of the method; not part of its totals."""
+ROWS = {"refused": "REFUSED", "gave up": "GAVE UP", "late": "LATE"}
+"""By outcome, what Locust's tables show in the place of the method; not part of its totals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +77,16 @@ class OpenLoopUser(User):
     @task
     def arrive(self) -> None:
         """Begin a request; it runs on when this user is stopped."""
-        self.target.in_flight.spawn(self._serve, self._next_at)
+        request = self.compose()
+        self.environment.recording.arrivals += 1
+        self.target.last_arrival_at = time.perf_counter()
+        self.target.in_flight.spawn(self._serve, request, self._next_at)
 
     def compose(self) -> Request:
         """Return the next request."""
         raise NotImplementedError
 
-    def _serve(self, scheduled_at: float) -> None:
-        request = self.compose()
+    def _serve(self, request: Request, scheduled_at: float) -> None:
         for attempt in itertools.count(1):
             exchange = self._attempt(request, scheduled_at, attempt)
             if exchange.refused_for_s is None or attempt == ATTEMPTS:
@@ -98,8 +99,10 @@ class OpenLoopUser(User):
             exchange = request.perform()
         except (OSError, gevent.GreenletExit) as error:  # the latter: waited for long enough
             exchange = Exchange(0, wrong=f"no answer: {error!r}")
+        except Exception as error:  # an arrival without a sample would look as if it never was
+            exchange = Exchange(0, wrong=f"an answer that cannot be checked: {error!r}")
         ended_at = time.perf_counter()
-        outcome = _outcome(exchange)
+        outcome = _outcome(exchange, attempt)
         times = [CLOCK_OFFSET_S + at for at in (scheduled_at, sent_at, ended_at)]
         sample = Sample(type(self).__name__, *times, outcome, request.texts, attempt)
         self.environment.recording.samples.append(sample)
@@ -108,19 +111,21 @@ class OpenLoopUser(User):
 
     def _tell_locust(self, request: Request, sample: Sample, exchange: Exchange) -> None:
         elapsed_ms = (sample.ended_at - sample.scheduled_at) * 1000
-        if sample.outcome in ("refused", "late"):
-            # Into its own row and not into the totals: it is neither an answer nor a failure.
-            method = REFUSED if sample.outcome == "refused" else LATE
+        failure = exchange.wrong
+        if sample.outcome == "gave up" and self.environment.parsed_options.give_up_fails:
+            failure = f"given up after {ATTEMPTS} attempts: {exchange.status}"
+        elif row := ROWS.get(sample.outcome):
+            # Not into the totals: it is neither an answer nor a failure.
             since_sent_ms = (sample.ended_at - sample.sent_at) * 1000
-            row = self.environment.stats.get(f"{request.name}: {exchange.status}", method)
-            row.log(since_sent_ms, exchange.size)
+            entry = self.environment.stats.get(f"{request.name}: {exchange.status}", row)
+            entry.log(since_sent_ms, exchange.size)
             return
         self.environment.events.request.fire(
             request_type="POST",
             name=request.name if sample.attempt == 1 else f"{request.name}, come back",
             response_time=elapsed_ms,
             response_length=exchange.size,
-            exception=LoadTestFailure(exchange.wrong) if exchange.wrong else None,
+            exception=LoadTestFailure(failure) if failure else None,
             context=self.context(),
         )
 
@@ -141,9 +146,9 @@ def judged(answer: Answer, wrong: Callable[[Answer], str]) -> Exchange:
     return Exchange(answer.status, size, wrong=wrong(answer))
 
 
-def _outcome(exchange: Exchange) -> str:
+def _outcome(exchange: Exchange, attempt: int) -> str:
     if exchange.refused_for_s is not None:
-        return "refused"
+        return "gave up" if attempt == ATTEMPTS else "refused"
     if exchange.late:
         return "late"
     if exchange.wrong:
@@ -151,12 +156,18 @@ def _outcome(exchange: Exchange) -> str:
     return "right"
 
 
-@events.init_command_line_parser.add_listener
-def _add_options(parser: Any) -> None:
+def add_options(parser: Any) -> None:
+    """Add how much a user asks, and what becomes of one that is always refused."""
     parser.add_argument(
         "--rate-per-user",
         type=float,
         default=0.1,
         env_var="LOADTEST_RATE_PER_USER",
         help="requests a second of one user; 100 users of 0.1 are 10 requests a second",
+    )
+    parser.add_argument(
+        "--give-up-fails",
+        action="store_true",
+        env_var="LOADTEST_GIVE_UP_FAILS",
+        help=f"a request that is refused {ATTEMPTS} times is a failure",
     )

@@ -110,11 +110,14 @@ class Connections:
         self._client.close()
 
     def _exchange(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        response = self._client.request(method, path, body=body, headers=dict(headers))
         try:
-            content = bytes(response.read())
-        finally:
-            response.release()
+            response = self._client.request(method, path, body=body, headers=dict(headers))
+            try:
+                content = bytes(response.read())
+            finally:
+                response.release()
+        except http.client.HTTPException as error:  # a hang-up, or not HTTP: no `OSError` there
+            raise ConnectionError(f"no answer: {error!r}") from error
         return Answer(
             response.status_code,
             _media_type(response.get("content-type")),

@@ -1,6 +1,6 @@
 """For Locust: `locust -f loadtests/locustfile.py --host http://localhost:8000`."""
 
-from loadtests import results  # noqa: F401  writes the summary
+from loadtests import listeners  # noqa: F401  options, the table, the summary
 from loadtests.shaping import TableShape
 from loadtests.users import (
     AnalystArrays,

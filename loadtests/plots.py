@@ -56,10 +56,17 @@ def _rates(panel: Axes, steps: Sequence[StepFigures]) -> None:
 
 def _latencies(panel: Axes, steps: Sequence[StepFigures]) -> None:
     places = _label_steps(panel, steps)
-    for name in ("p50", "p95", "p99"):
-        panel.plot(
-            places, [getattr(step, f"{name}_ms") or math.nan for step in steps], "o-", label=name
-        )
+    panel.plot(places, [step.p50_ms or math.nan for step in steps], "o-", label="p50")
+    tails = [step.tail for step in steps]
+    around = [[each.ms - each.low_ms for each in tails], [each.high_ms - each.ms for each in tails]]
+    panel.errorbar(
+        places,
+        [each.ms or math.nan for each in tails],
+        yerr=around,
+        fmt="o-",
+        capsize=3,
+        label=", ".join(sorted({each.name for each in tails})),
+    )
     panel.set(title="Latency of single headlines, ms", yscale="log")
     panel.legend(loc="upper left", frameon=False)
 

@@ -2,14 +2,13 @@
 
 import csv
 import json
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, fields
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from locust import events
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
@@ -17,10 +16,14 @@ from benchmarks.measurement import environment as machine
 from loadtests import plots, summary
 from loadtests.figures import StepFigures, kind_figures, knee, step_figures
 from loadtests.samples import Recording, Stage
+from loadtests.shaping import stop_early
+
+WITH_A_KNEE = "staircase"
+"""The shape of which the load rises step by step."""
 
 
-@events.init_command_line_parser.add_listener
-def _add_options(parser: Any) -> None:
+def add_options(parser: Any) -> None:
+    """Add where the results go."""
     parser.add_argument(
         "--results",
         metavar="FOLDER",
@@ -30,37 +33,55 @@ def _add_options(parser: Any) -> None:
     )
 
 
-@events.quitting.add_listener
-def _write_at_the_end(environment: Environment, **_: object) -> None:
-    folder = environment.parsed_options.results
-    if folder and not isinstance(environment.runner, WorkerRunner):
-        write(environment.recording, Path(folder), shape=environment.parsed_options.shape)
+def write_at_the_end(environment: Environment) -> None:
+    """Write the results when all is answered; requests of which nothing is known are an error."""
+    if isinstance(environment.runner, WorkerRunner):
+        return
+    stop_early(environment)
+    recording, options = environment.recording, environment.parsed_options
+    if recording.lost:
+        print(f"error: nothing is known of {recording.lost} requests", file=sys.stderr)
+        environment.process_exit_code = 1
+    if options.headless and not recording.samples and environment.process_exit_code is None:
+        print("error: the run ended before its first answer", file=sys.stderr)
+        environment.process_exit_code = 1
+    if options.results and recording.samples:
+        write(recording, Path(options.results), shape=options.shape)
 
 
 def write(recording: Recording, folder: Path, *, shape: str) -> None:
     """Write the four files; of a run without a shape as of one step."""
-    stages = recording.stages or _whole_run(recording)
-    steps = step_figures(recording.samples, stages)
+    if not recording.stages:
+        recording.stages.append(_whole_run(recording))
+    steps = step_figures(recording)
     kinds = kind_figures(recording.samples)
-    bend = knee(steps)
+    bend = knee(steps) if shape == WITH_A_KNEE else None
     around = _where()
     folder.mkdir(parents=True, exist_ok=True)
     title = f"{shape or 'no shape'}: {recording.facts.get('model', 'unknown model')}"
     plots.draw(
         folder / "plots.png",
         samples=recording.samples,
-        stages=stages,
+        stages=recording.stages,
         steps=steps,
         knee=bend,
         title=title,
     )
     page = summary.page(
-        shape=shape or "none", facts=recording.facts, steps=steps, kinds=kinds, machine=around
+        shape=shape or "none",
+        recording=recording,
+        steps=steps,
+        kinds=kinds,
+        machine=around,
+        with_knee=shape == WITH_A_KNEE,
     )
     (folder / "summary.md").write_text(page)
     _write_steps(folder / "steps.csv", steps)
     document = {
         "shape": shape,
+        "interrupted": recording.interrupted,
+        "arrivals": recording.all_arrivals,
+        "lost": recording.lost,
         "facts": recording.facts,
         "steps": [asdict(step) for step in steps],
         "knee": bend,
@@ -77,18 +98,22 @@ def _where() -> dict[str, Any]:
     return around
 
 
-def _whole_run(recording: Recording) -> list[Stage]:
-    if not recording.samples:
-        return []
+def _whole_run(recording: Recording) -> Stage:
     began_at = min(sample.scheduled_at for sample in recording.samples)
     ended_at = max(sample.scheduled_at for sample in recording.samples) + 1e-6
     rate = len(recording.samples) / (ended_at - began_at)
-    return [Stage(began_at, min(ended_at, time.time()), 1.0, rate)]
+    return Stage(began_at, ended_at, 1.0, rate)
 
 
 def _write_steps(path: Path, steps: Sequence[StepFigures]) -> None:
+    rows = [_flat(asdict(step)) for step in steps]
     with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        names = [field.name for field in fields(StepFigures)]
-        writer.writerow(names)
-        writer.writerows([getattr(step, name) for name in names] for step in steps)
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _flat(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return figures with those of the tail as `tail_*` beside the others."""
+    tail = {f"tail_{name}": value for name, value in figures["tail"].items()}
+    return {name: value for name, value in figures.items() if name != "tail"} | tail

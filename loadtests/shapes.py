@@ -19,18 +19,18 @@ class Step:
 SHAPES: Mapping[str, Sequence[Step]] = {
     "steady": (Step(60, 0.5),),
     "staircase": (
-        Step(20, 0.25),
-        Step(20, 0.5),
-        Step(20, 0.7),
-        Step(20, 0.85),
-        Step(20, 1.0),
-        Step(20, 1.2),
-        Step(20, 1.5),
-        Step(20, 2.0),
-        Step(20, 0.5),  # whether it comes back
+        Step(60, 0.25),
+        Step(60, 0.5),
+        Step(60, 0.7),
+        Step(60, 0.85),
+        Step(60, 1.0),
+        Step(60, 1.2),
+        Step(60, 1.5),
+        Step(60, 2.0),
+        Step(60, 0.5),  # whether it comes back
     ),
     "spike": (Step(30, 0.25), Step(10, 2.5), Step(50, 0.25)),
-    "soak": (Step(3600, 0.6),),
+    "soak": (Step(300, 0.6),) * 12,
 }
 
 

@@ -7,21 +7,25 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from locust import LoadTestShape, events
+import gevent
+from locust import LoadTestShape
 from locust.env import Environment
-from locust.runners import MasterRunner, WorkerRunner
+from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRunner
 
 from loadtests import capacity
 from loadtests.answers import Unusable
-from loadtests.samples import Stage
+from loadtests.recording import in_flight
 from loadtests.shapes import SHAPES, Step, step_at
-from loadtests.target import DRAIN_S, give_up
+from loadtests.target import DRAIN_S, give_up, note_memory
 
 USERS_AT_FULL_LOAD = 400
 """So many that a tenth of them still are the mix of user classes that was asked for."""
 
 ALL_AT_ONCE = 100_000
 """Users that may begin in a second."""
+
+REPORTS_S = 7.0
+"""A worker's report may be three seconds old, and its last samples come with the next one."""
 
 
 class TableShape(LoadTestShape):
@@ -42,6 +46,8 @@ class TableShape(LoadTestShape):
     def tick(self) -> tuple[int, float] | None:
         """Return how many users there should be, and how many may begin in a second."""
         environment = self.runner.environment
+        if environment.recording.interrupted:
+            return 0, ALL_AT_ONCE
         if not self._ready(environment):
             # One user a process: with it each makes its table, and says so.
             return self._processes(), ALL_AT_ONCE
@@ -55,7 +61,7 @@ class TableShape(LoadTestShape):
         users = max(self._processes(), users_of(environment, steps[index].load))
         if index != self._step:
             self._step = index
-            self._record(steps, index, environment.recording.facts["rate"])
+            self._begin_stage(steps[index].load)
         return users, ALL_AT_ONCE
 
     def _processes(self) -> int:
@@ -65,28 +71,53 @@ class TableShape(LoadTestShape):
         """Whether the rate is known, and every process that has users made its table."""
         recording = environment.recording
         if isinstance(self.runner, MasterRunner):
-            return len(recording.in_flight) >= self._processes() and "rate" in recording.facts
+            tables = len(recording.workers_in_flight)
+            return tables >= self._processes() and "rate" in recording.facts
         return "rate" in recording.facts
 
-    def _record(self, steps: Sequence[Step], index: int, rate: float) -> None:
-        began_at = time.time()
-        step = steps[index]
-        self.runner.environment.recording.stages.append(
-            Stage(began_at, began_at + step.seconds, step.load, step.load * rate)
-        )
+    def _begin_stage(self, load: float) -> None:
+        environment = self.runner.environment
+        rate = load * environment.recording.facts["rate"]
+        environment.recording.begin_stage(load, rate=rate, at=time.time())
+        gevent.spawn(note_memory, environment)
 
     def _drain(self, now: float) -> tuple[int, float] | None:
         environment = self.runner.environment
         if self._drained_from is None:
             self._drained_from = now
+            environment.recording.end_stage(time.time())
+            gevent.spawn(note_memory, environment)
         waited_s = now - self._drained_from
-        target = getattr(environment, "target", None)
-        in_flight = (
-            len(target.in_flight) if target else sum(environment.recording.in_flight.values())
-        )
-        # A worker's report may be three seconds old, and its last samples come with the next one.
-        settled = not in_flight and (target is not None or waited_s > 7)
-        return None if settled or waited_s > DRAIN_S else (0, ALL_AT_ONCE)
+        return None if settled(environment, waited_s) else (0, ALL_AT_ONCE)
+
+
+def settled(environment: Environment, waited_s: float) -> bool:
+    """Whether the last answers are there, or have been waited for long enough."""
+    reports_s = REPORTS_S if isinstance(environment.runner, MasterRunner) else 0
+    return waited_s > DRAIN_S or (waited_s >= reports_s and not in_flight(environment))
+
+
+def end_early(environment: Environment) -> None:
+    """End the stage that goes on, if one does: then the run was interrupted."""
+    recording = environment.recording
+    if environment.parsed_options.shape and recording.stage_goes_on:
+        recording.interrupted = True
+        recording.end_stage(time.time())
+
+
+def stop_early(environment: Environment) -> None:
+    """Stop a run that goes on, and wait for the last answers."""
+    runner = environment.runner
+    if runner is None or runner.state not in (STATE_SPAWNING, STATE_RUNNING):
+        return
+    end_early(environment)
+    if environment.recording.interrupted:
+        # Not the runner's `stop`: Locust's main greenlet, which waits for the shape, would go on.
+        began_at = time.perf_counter()
+        while not settled(environment, time.perf_counter() - began_at):
+            gevent.sleep(0.5)
+    else:
+        runner.stop()
 
 
 def shape_steps(environment: Environment) -> Sequence[Step]:
@@ -101,8 +132,8 @@ def users_of(environment: Environment, load: float) -> int:
     return math.ceil(rate / environment.parsed_options.rate_per_user - 1e-9)
 
 
-@events.init_command_line_parser.add_listener
-def _add_options(parser: Any) -> None:
+def add_options(parser: Any) -> None:
+    """Add which shape, at which rate, how long."""
     parser.add_argument(
         "--shape",
         choices=["", *SHAPES],
@@ -126,15 +157,15 @@ def _add_options(parser: Any) -> None:
     )
 
 
-@events.init.add_listener
-def _say_nothing_of_spawn_rates(**_: object) -> None:
+def say_nothing_of_spawn_rates() -> None:
+    """Take a warning out of Locust's log that is not meant for these users."""
     # Locust warns above 100 a second, for users that connect when they begin. Ours draw a time.
     runners = logging.getLogger("locust.runners")
     runners.addFilter(lambda record: "spawn rate is very high" not in str(record.msg))
 
 
-@events.init.add_listener
-def _without_a_shape(environment: Environment, **_: object) -> None:
+def check_the_shape(environment: Environment) -> None:
+    """Leave the shape out if none was asked for; end Locust if it has no rate."""
     options = environment.parsed_options
     if not options.shape:
         environment.shape_class = None
@@ -142,8 +173,8 @@ def _without_a_shape(environment: Environment, **_: object) -> None:
         sys.exit("error: a master needs --rate: it has no users to measure the server with")
 
 
-@events.test_start.add_listener
-def _set_the_rate(environment: Environment, **_: object) -> None:
+def set_the_rate(environment: Environment) -> None:
+    """Set what load 1 is, once the target is ready."""
     options, facts = environment.parsed_options, environment.recording.facts
     if not options.shape or isinstance(environment.runner, WorkerRunner):
         return

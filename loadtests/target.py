@@ -2,20 +2,23 @@
 
 import os
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from gevent.pool import Group
-from locust import events
 from locust.env import Environment
 from locust.runners import MasterRunner
 
-from loadtests import recording  # noqa: F401  gives the environment its recording
 from loadtests.answers import TOLERANCES, AnswerTable, Unusable
 from loadtests.connections import Connections
+from loadtests.recording import watch_the_processor
+from loadtests.samples import MemoryReading
 
 DRAIN_S = 90.0
-"""How long the requests in flight are waited for when no more begin."""
+"""How long the requests in flight are waited for, from when the last began."""
+
+MEMORY = "sentiment_memory_bytes"
 
 
 class Target:
@@ -30,6 +33,13 @@ class Target:
         self.limits = limits
         self.in_flight = Group()
         """Greenlets of the requests that have no answer yet."""
+        self.last_arrival_at = time.perf_counter()
+
+    def drain(self) -> None:
+        """Wait for the last answers; those that do not come are failures."""
+        ends_at = self.last_arrival_at + DRAIN_S
+        if not self.in_flight.join(timeout=max(0.0, ends_at - time.perf_counter())):
+            self.in_flight.kill()
 
 
 def server_info(connections: Connections) -> Any:
@@ -48,11 +58,11 @@ def server_info(connections: Connections) -> Any:
     return info
 
 
-@events.test_start.add_listener
-def _make_ready(environment: Environment, **_: object) -> None:
+def make_ready(environment: Environment) -> None:
     """Ask for the table before the first user begins, in every process that has users."""
     environment.recording.clear()
     environment.recording.facts["load_average"] = os.getloadavg()
+    watch_the_processor(environment)
     if isinstance(environment.runner, MasterRunner):
         return
     try:
@@ -67,39 +77,66 @@ def give_up(environment: Environment, error: Unusable) -> NoReturn:
     sys.exit(f"error: {error}")
 
 
-@events.test_stop.add_listener
-def _wait_for_the_last_answers(environment: Environment, **_: object) -> None:
+def wait_for_the_last_answers(environment: Environment) -> None:
+    """Wait until nothing of this process is under way."""
     target = getattr(environment, "target", None)
-    if target is not None and not target.in_flight.join(timeout=DRAIN_S):
-        target.in_flight.kill()
+    if target is not None:
+        target.drain()
+
+
+def note_memory(environment: Environment) -> None:
+    """Record what the server says of its memory, where it says so on this port."""
+    if environment.parsed_options.behind_proxy:
+        return  # it would be another replica's each time
+    read_at = time.time()
+    connections = _connections(environment)
+    try:
+        answer = connections.get("/metrics")
+    except OSError:
+        return
+    finally:
+        connections.close()
+    for line in answer.body.decode(errors="replace").splitlines():
+        name, _, value = line.partition(" ")
+        if name == MEMORY:
+            environment.recording.memory.append(MemoryReading(read_at, float(value)))
+
+
+def _connections(environment: Environment) -> Connections:
+    api_key = environment.parsed_options.api_key
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    return Connections(environment.host, headers=headers)
 
 
 def _opened(environment: Environment) -> Target:
     options = environment.parsed_options
     if not environment.host:
         raise Unusable("no server: --host names one")
-    headers = {"Authorization": f"Bearer {options.api_key}"} if options.api_key else {}
-    connections = Connections(environment.host, headers=headers)
+    connections = _connections(environment)
     info = server_info(connections)
     precision = info["engine"]["precision"]
     tolerance = options.tolerance or TOLERANCES.get(precision, max(TOLERANCES.values()))
     table = AnswerTable.ask(
-        connections, texts=options.table_texts, seconds=options.table_seconds, tolerance=tolerance
+        connections,
+        texts=options.table_texts,
+        seconds=options.table_seconds,
+        tolerance=tolerance,
+        seed=getattr(environment.runner, "worker_index", 0),
     )
     environment.recording.facts.update(
         model=f"{info['model']['name']}@{info['model']['revision']}",
         engine=f"{info['engine']['name']} {info['engine']['precision']}",
         limits=info["limits"],
         server_versions=info["versions"],
-        table_texts=len(table),
+        table_texts=table.sizes,
         tolerance=tolerance,
         told_apart=table.told_apart(),
     )
     return Target(connections, table=table, limits=info["limits"])
 
 
-@events.init_command_line_parser.add_listener
-def _add_options(parser: Any) -> None:
+def add_options(parser: Any) -> None:
+    """Add what is known of the server, and how to reach it."""
     parser.add_argument(
         "--table-texts",
         type=int,

@@ -41,6 +41,8 @@ class Lengths:
 def numbered_texts(kind: str, seed: int = 0) -> Iterator[str]:
     """Yield texts of a kind without end: as many words as real ones, the last two their number.
 
+    Those of two seeds have other words.
+
     None has a mark that ends a sentence inside it, so that a document of them has as many
     sentences as it has texts.
     """

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import orjson
 
+from loadtests import listeners  # noqa: F401  their options, and their target
 from loadtests.answers import Known
 from loadtests.arrivals import Exchange, OpenLoopUser, Request, judged
 from loadtests.connections import Answer, chunked

@@ -9,8 +9,27 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 SINGLE = ("/", "/analyze_sentiment")
 """Not `/?top_k=...`, by which load tests ask for the answers beforehand."""
 
-Spoil = Callable[[str, bytes], bytes]
-"""Given the path and the right body of an answer, what is sent in its place."""
+
+class Refusal(bytes):
+    """Of 429, to come back at once."""
+
+
+class Half(bytes):
+    """The first half of a body of which the other never comes."""
+
+
+Spoil = Callable[[str, bytes], bytes | None]
+"""Given the path and the right body of an answer, what is sent in its place; `None` hangs up."""
+
+
+def lose(path: str, body: bytes) -> Half | None:
+    """Hang up on one route, and in the middle of the answer on the other."""
+    return None if path == "/" else Half(body[: len(body) // 2])
+
+
+def refuse(path: str, body: bytes) -> Refusal:
+    """Refuse, and let everybody come back at once."""
+    return Refusal()
 
 
 class Exchange:
@@ -73,10 +92,18 @@ def intermediary(address: tuple[str, int], spoil: Spoil) -> Iterator[str]:
             finally:
                 connection.close()
             if self.path in SINGLE:
-                answer = spoil(self.path, answer)
-            self.send_response(response.status)
+                spoiled = spoil(self.path, answer)
+                self.close_connection = spoiled is None or isinstance(spoiled, Half)
+                if spoiled is None:
+                    return
+                answer = spoiled
+            refused = isinstance(answer, Refusal)
+            self.send_response(429 if refused else response.status)
+            if refused:
+                self.send_header("Retry-After", "0")
             self.send_header("Content-Type", response.getheader("content-type", ""))
-            self.send_header("Content-Length", str(len(answer)))
+            length = len(answer) * (2 if isinstance(answer, Half) else 1)
+            self.send_header("Content-Length", str(length))
             self.end_headers()
             self.wfile.write(answer)
 

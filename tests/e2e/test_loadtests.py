@@ -10,9 +10,12 @@ import pytest
 from loadtests.shapes import SHAPES
 from tests.conftest import REPOSITORY
 from tests.e2e.conftest import running_server
-from tests.e2e.intermediary import Exchange, Gate, intermediary
+from tests.e2e.intermediary import Exchange, Gate, intermediary, lose, refuse
 
 GOOD_USERS = ("HeadlineSingles", "AnalystArrays", "DocumentReaders", "Streamers")
+
+BRIEFLY = ("--shape", "steady", "--rate", "40", "--stretch", "0.03", "--table-texts", "30")
+"""About 40 requests."""
 
 
 def load(folder, *arguments, url):
@@ -47,12 +50,7 @@ def failures(folder):
 
 
 def test_a_short_load_fails_nowhere_and_leaves_a_summary(server, tmp_path):
-    code, said = load(
-        tmp_path,
-        *("--shape", "steady", "--rate", "12", "--stretch", "0.08", "--table-texts", "30"),
-        *GOOD_USERS,
-        url=server.url,
-    )
+    code, said = load(tmp_path, *BRIEFLY, *GOOD_USERS, url=server.url)
     assert code == 0, said
     assert failures(tmp_path) == []
     (step,) = figures(tmp_path)["steps"]
@@ -60,29 +58,45 @@ def test_a_short_load_fails_nowhere_and_leaves_a_summary(server, tmp_path):
     assert {kind["kind"] for kind in figures(tmp_path)["kinds"]} <= set(GOOD_USERS)
     page = (tmp_path / "summary.md").read_text()
     assert "## By step" in page
-    assert "## The knee" in page
+    assert "Interrupted" not in page
+    assert "knee" not in page.partition("## By step")[2]
     for name in ("plots.png", "steps.csv", "report.html", "locust_stats.csv"):
         assert (tmp_path / name).stat().st_size > 0
 
 
 def test_an_answer_that_reaches_another_caller_is_a_failure(server, tmp_path):
     with intermediary(server.address, Exchange()) as url:
-        code, said = load(
-            tmp_path,
-            *("--shape", "steady", "--rate", "40", "--stretch", "0.03", "--table-texts", "30"),
-            "HeadlineSingles",
-            url=url,
-        )
+        code, said = load(tmp_path, *BRIEFLY, "HeadlineSingles", url=url)
     assert code == 1, said
     assert set(failures(tmp_path)) == {'LoadTestFailure("an answer that is not this text\'s")'}
     (kind,) = figures(tmp_path)["kinds"]
     assert kind["outcomes"]["wrong"] > 0
 
 
+def test_an_answer_that_is_lost_is_a_failure(server, tmp_path):
+    with intermediary(server.address, lose) as url:
+        code, said = load(tmp_path, *BRIEFLY, "HeadlineSingles", url=url)
+    assert code == 1, said
+    (kind,) = figures(tmp_path)["kinds"]
+    assert kind["outcomes"] == {"failed": kind["requests"]}
+    assert kind["requests"] == figures(tmp_path)["arrivals"] > 0
+
+
+@pytest.mark.parametrize(("options", "expected_code"), [((), 0), (("--give-up-fails",), 1)])
+@pytest.mark.nightly
+def test_an_arrival_that_is_refused_each_time_is_given_up(server, tmp_path, options, expected_code):
+    with intermediary(server.address, refuse) as url:
+        code, said = load(tmp_path, *BRIEFLY, *options, "HeadlineSingles", url=url)
+    assert code == expected_code, said
+    (kind,) = figures(tmp_path)["kinds"]
+    assert kind["gave_up"] == kind["requests"] > 0
+
+
 def test_a_server_that_is_not_there_is_said_in_one_line(tmp_path):
     code, said = locust("--users", "1", "--run-time", "60s", url="http://127.0.0.1:9")
     assert code == 1, said
-    assert [line for line in said.splitlines() if line.startswith("error: ")] != []
+    (line,) = (line for line in said.splitlines() if line.startswith("error: "))
+    assert "http://127.0.0.1:9" in line
     assert "Traceback" not in said
 
 
@@ -103,7 +117,7 @@ def test_arrivals_do_not_wait_for_answers(server, tmp_path):
 
 @pytest.mark.nightly
 @pytest.mark.parametrize(
-    ("shape", "stretch"), [("steady", 0.2), ("staircase", 0.15), ("spike", 0.15), ("soak", 0.005)]
+    ("shape", "stretch"), [("steady", 0.2), ("staircase", 0.05), ("spike", 0.15), ("soak", 0.005)]
 )
 def test_each_shape_runs_with_every_user_and_nothing_fails(server, tmp_path, shape, stretch):
     code, said = load(

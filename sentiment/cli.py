@@ -2,8 +2,8 @@
 evaluate | plan`.
 
 Every failure that has a name ends in one line on standard error and an exit code:
-1 a figure misses what `evaluate` or `plan` was asked for, 2 usage, 3 settings, model or port, 4
-data, 5 disk; a signal that ends a training its own, such as 143.
+1 a figure misses what `evaluate` or `plan` was asked for, 2 usage, 3 settings, model, port or a
+library that is not installed, 4 data, 5 disk; a signal that ends a training its own, such as 143.
 """
 
 import json
@@ -21,6 +21,7 @@ from sentiment import options
 from sentiment.errors import (
     DataError,
     Interrupted,
+    LibraryError,
     ListenError,
     ModelError,
     OptionError,
@@ -35,6 +36,7 @@ EXIT_CODES: dict[type[SentimentError], int] = {
     SettingsError: 3,
     ModelError: 3,
     ListenError: 3,
+    LibraryError: 3,
     DataError: 4,
     StorageError: 5,
 }
@@ -355,6 +357,6 @@ def _need_training_libraries() -> None:
     if missing := [
         name for name in ("accelerate", "matplotlib", "sklearn") if find_spec(name) is None
     ]:
-        raise OptionError(
+        raise LibraryError(
             f"{', '.join(missing)} not installed: pip install -r requirements-train.txt"
         )

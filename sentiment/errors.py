@@ -35,6 +35,7 @@ SentimentError
 ├── SettingsError                a setting is unknown or wrong          exit code 3
 ├── ModelError                   the model cannot be had or loaded      exit code 3
 ├── ListenError                  an address cannot be listened on       exit code 3
+├── LibraryError                 a library that is needed is missing    exit code 3
 ├── DataError                    a data file cannot be used             exit code 4
 ├── StorageError                 the disk is full or cannot be written  exit code 5
 ├── Interrupted                  a signal ended a training, which can be resumed: exit code
@@ -297,6 +298,10 @@ class ListenError(SentimentError):
     """An address or port cannot be listened on; the server does not start."""
 
 
+class LibraryError(SentimentError):
+    """A library that is needed is not installed; the message says how to get it."""
+
+
 class DataError(SentimentError):
     """A data file cannot be read as labelled texts; the message names file and line."""
 
@@ -306,7 +311,7 @@ class ThresholdMissed(SentimentError):
 
 
 class StorageError(SentimentError):
-    """What a training keeps cannot be written or read; the message names the file."""
+    """What a command keeps cannot be written or read; the message names the file."""
 
 
 class Interrupted(SentimentError):

@@ -48,6 +48,7 @@ def serve(
     *,
     processes: int = 1,
     beat: Callable[[], None] | None = None,
+    port_stays_open: Callable[[], bool] = lambda: False,
 ) -> None:
     """Serve until a signal comes; SIGTERM then ends the process itself, as it would have.
 
@@ -59,6 +60,8 @@ def serve(
         processes: how many should serve, this one included; the metrics show it.
         beat: called on the event loop when the server is ready, and then every second in which
             it could answer or drains.
+        port_stays_open: asked when a drain stops to accept. Where other processes go on accepting
+            from `listeners`, what waits there is theirs.
 
     Raises:
         ListenError: another process listened on the port while the model was loaded.
@@ -67,11 +70,16 @@ def serve(
     edge = Edge(settings=settings, metrics=Metrics(), lifecycle=Lifecycle())
     edge.metrics.wanted_worker_processes.set(processes)
     app = create_app(settings, metrics=edge.metrics, lifecycle=edge.lifecycle)
-    run(app, edge, listeners, beat=beat)
+    run(app, edge, listeners, beat=beat, port_stays_open=port_stays_open)
 
 
 def run(
-    app: Any, edge: Edge, listeners: Listeners, *, beat: Callable[[], None] | None = None
+    app: Any,
+    edge: Edge,
+    listeners: Listeners,
+    *,
+    beat: Callable[[], None] | None = None,
+    port_stays_open: Callable[[], bool] = lambda: False,
 ) -> None:
     """As `serve`, for an application that is made already.
 
@@ -79,7 +87,7 @@ def run(
         ListenError: as `serve`.
         SystemExit: as `serve`.
     """
-    server = Server(app, edge, listeners, beat=beat)
+    server = Server(app, edge, listeners, beat=beat, port_stays_open=port_stays_open)
     # uvicorn raises a SIGINT again when it has ended gracefully.
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=list(listeners.api))
@@ -97,12 +105,14 @@ class Server(uvicorn.Server):
         listeners: Listeners,
         *,
         beat: Callable[[], None] | None = None,
+        port_stays_open: Callable[[], bool] = lambda: False,
     ) -> None:
         """Serve `app`, and probes and metrics where `listeners` has sockets for them."""
         super().__init__(_config(app, edge))
         self._edge = edge
         self._listeners = listeners
         self._beat = beat
+        self._port_stays_open = port_stays_open
         self._beating: asyncio.Task[None] | None = None
         self._operations_config = _config(create_operations_app(edge.metrics), edge, lifespan="off")
         self._operations_state = ServerState()
@@ -156,17 +166,20 @@ class Server(uvicorn.Server):
         self._edge.lifecycle.drain()
         log.info("draining", extra={"connections": len(state.connections)})
         await asyncio.sleep(settings.drain_delay_s)
-        waiting = self._accept_all()
+        loop = asyncio.get_running_loop()
+        drain_ends_at = loop.time() + settings.drain_s
+        # Closing the port would reset them, and their clients may have sent requests already.
+        most = 2 * self.config.backlog
+        waiting = [] if self._port_stays_open() else self._listeners.accept_waiting(most=most)
         for server in self.servers:
             server.close()
         for listener in self._listeners.api:
             listener.close()
         _shut(state)
-        for accepted in waiting:
-            await self._connect(accepted)
+        await asyncio.gather(*map(self._connect, waiting))
         await asyncio.sleep(POLL_S)  # what the event loop had accepted begins a turn or two later
         _shut(state)
-        if not await _within(settings.drain_s, lambda: _idle(state)):
+        if not await _within(drain_ends_at - loop.time(), lambda: _idle(state)):
             log.warning("cutting a drain short", extra={"unanswered": len(state.tasks)})
             for task in list(state.tasks):
                 task.cancel()
@@ -179,19 +192,6 @@ class Server(uvicorn.Server):
         except TimeoutError:
             log.error("the application did not close in time")
         await self._close_operations()
-
-    def _accept_all(self) -> list[socket.socket]:
-        """Return the connections that wait to be accepted.
-
-        Closing the port would reset them, and their clients may have sent requests already.
-        """
-        waiting: list[socket.socket] = []
-        for listener in self._listeners.api:
-            listener.setblocking(False)
-            with contextlib.suppress(OSError):  # none waits, or no descriptor is left for more
-                while len(waiting) < self.config.backlog:
-                    waiting.append(listener.accept()[0])
-        return waiting
 
     async def _connect(self, accepted: socket.socket) -> None:
         """Serve a connection as if the event loop had accepted it."""

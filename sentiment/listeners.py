@@ -4,6 +4,7 @@ Knows neither HTTP nor the server, so that the parent of several workers can hol
 """
 
 import errno
+import logging
 import os
 import socket
 from collections.abc import Sequence
@@ -11,6 +12,11 @@ from dataclasses import dataclass
 from typing import Self
 
 from sentiment.errors import ListenError
+
+log = logging.getLogger(__name__)
+
+NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""What the next `accept` would fail with too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +58,35 @@ class Listeners:
         except OSError as error:
             raise ListenError(f"cannot listen: {os.strerror(error.errno or 0).lower()}") from error
 
+    def accept_waiting(self, *, most: int) -> list[socket.socket]:
+        """Return the connections to `api` that the kernel has completed and nobody has accepted.
+
+        Args:
+            most: of each socket, so that it ends however fast more of them come.
+        """
+        return [each for listener in self.api for each in _accept_waiting(listener, most)]
+
     def close(self) -> None:
         """Give back this process' hold of them; others that inherited them keep theirs."""
         for listener in (*self.api, *self.operations):
             listener.close()
+
+
+def _accept_waiting(listener: socket.socket, most: int) -> list[socket.socket]:
+    listener.setblocking(False)
+    accepted: list[socket.socket] = []
+    left = "they come faster than they are accepted"
+    for _ in range(most):
+        try:
+            accepted.append(listener.accept()[0])
+        except BlockingIOError:
+            return accepted
+        except OSError as error:  # of that connection alone, as when its client has gone
+            if error.errno in NO_ROOM:
+                left = os.strerror(error.errno).lower()
+                break
+    log.warning("connections are left unaccepted", extra={"accepted": len(accepted), "why": left})
+    return accepted
 
 
 def bind(host: str, port: int) -> list[socket.socket]:

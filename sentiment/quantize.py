@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sentiment.engines.calibration import calibrate
 from sentiment.engines.quantization import calibration_in_cache
-from sentiment.errors import DataError, ModelError, OptionError, first_line
+from sentiment.errors import DataError, ModelError, StorageError, first_line
 from sentiment.manifest import renew_entry
 from sentiment.models import resolve_model
 from sentiment.tokenization import Tokenization, load_tokenizer
@@ -28,7 +28,7 @@ def quantize_model(
     Raises:
         ModelError: the model cannot be had, or is no BERT.
         DataError: `texts` cannot be read, or holds none.
-        OptionError: the result cannot be written.
+        StorageError: the result cannot be written.
     """
     found = resolve_model(model)
     lines = read_texts(texts or TEXTS)
@@ -44,7 +44,7 @@ def quantize_model(
     except ModelError:
         raise
     except Exception as error:  # the library has types of its own for a full disk
-        raise OptionError(f"{path}: cannot be written: {first_line(error)}") from error
+        raise StorageError(f"{path}: cannot be written: {first_line(error)}") from error
     return path
 
 

@@ -8,13 +8,15 @@ that it was given.
 All workers accept from one queue, the kernel's for that socket. With a queue for each
 (SO_REUSEPORT) a worker that ends would reset the connections in its own, and a port that another
 server has would not be seen to be taken. Here a worker that loads has not begun to accept, one
-that drains has stopped, and what none of them has accepted waits for the next.
+that drains has stopped, and what none of them has accepted waits for the next. When all end, each
+takes what it finds there, for then nobody comes after it.
 """
 
 import asyncio
 import contextlib
 import logging
 import os
+import select
 import shutil
 import signal
 import socket
@@ -25,6 +27,8 @@ import time
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from sentiment.batching.policy import restart_delay_s
@@ -41,12 +45,17 @@ Result = TypeVar("Result")
 WORKER_COMMAND = (sys.executable, "-m", "sentiment", "worker")
 
 CANNOT_START = (2, 3)
-"""Exit codes of a worker that has said why it cannot start, and would say it again."""
+"""Exit codes of a worker that has said why it cannot start, and would say it again: 3 for settings,
+model or port, 2 for a command line that it does not know, as where another version has been
+installed under a parent that runs."""
 
 SILENT_SECONDS = 30
 """A worker that has not been heard of for so long is killed and replaced. It sends a sign of life
 every second, unless its event loop hangs or its engine is lost: what Kubernetes would see by
 `/livez`, if it could ask each worker."""
+
+END_OF_ALL = b"."
+"""What a worker hears before SIGTERM if the port closes with it; else its signal is its own."""
 
 HEALTHY_S = 60.0
 """A worker that ran so long owes nothing to the failures before it."""
@@ -76,10 +85,10 @@ def supervise(settings: Settings, *, host: str, port: int, count: int) -> None:
             metrics_folder=folder,
             drain_limit_s=settings.drain_delay_s + settings.drain_s + OVERTIME_S,
         )
-        code = asyncio.run(supervisor.run())
-    if code < 0 and not is_first_process():
-        end_by(-code)
-    sys.exit(max(code, 0))
+        end = asyncio.run(supervisor.run())
+    if end.by is not None and not is_first_process():
+        end_by(end.by)
+    sys.exit(end.code)
 
 
 def worker_environment(settings: Settings, count: int, metrics_folder: str) -> dict[str, str]:
@@ -96,8 +105,8 @@ def work(
     """Be worker `number` of `count` until a signal comes or the parent is gone.
 
     Args:
-        lifeline: descriptor of a socket to the parent. Signs of life go out by it; that it ends
-            says that the parent did, however it did.
+        lifeline: descriptor of a socket to the parent. Signs of life go out by it. A byte that
+            comes by it says that all end; that it ends says that the parent did, however it did.
 
     Raises:
         ListenError, SystemExit: as `sentiment.launcher.serve`.
@@ -112,12 +121,30 @@ def work(
         with contextlib.suppress(OSError):  # it is gone, or too busy to listen
             parent.send(b".", socket.MSG_DONTWAIT)
 
-    serve(settings, listeners, processes=count, beat=beat)
+    serve(
+        settings,
+        listeners,
+        processes=count,
+        beat=beat,
+        port_stays_open=partial(others_stay, parent),
+    )
+
+
+def others_stay(parent: socket.socket) -> bool:
+    """Whether a worker that drains ends alone: its parent has not said otherwise, nor hung up."""
+    try:
+        parent.recv(1, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return True
+    except OSError:  # reset: the parent never read the last sign of life
+        pass
+    return False
 
 
 def _end_with(parent: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # reset: it never read the last sign of life
-        parent.recv(1)
+    hang_up = select.poll()
+    hang_up.register(parent, 0)
+    hang_up.poll()
     log.warning("the parent process is gone")
     try:
         # It would have removed the folder; those who still answer need the open files only.
@@ -143,6 +170,16 @@ def _metrics_folder() -> Iterator[str]:
         ) from error
     with folder as path:
         yield path
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How the parent is to end."""
+
+    code: int = 0
+    """0 after a drain, 128 and the signal's number where a signal ended all at once."""
+    by: signal.Signals | None = None
+    """The signal that ends it, unless it is the first process of a container."""
 
 
 class Supervisor:
@@ -179,29 +216,30 @@ class Supervisor:
         self._silent_seconds = silent_seconds
         self._restart_delay_s = restart_delay_s
         self._processes: dict[int, Process] = {}
+        self._lifelines: dict[int, socket.socket] = {}
         self._ready: set[int] = set()
         self._one_was_ready = asyncio.Event()
         self._all_were_ready = False
         self._ending = asyncio.Event()
-        self._exit_code = 0
+        self._ended = End()
 
-    async def run(self) -> int:
-        """Run until the end; return the exit code, negative for the signal to end by."""
+    async def run(self) -> End:
+        """Run until the end; return how to end."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
         # The first alone: what it fetches or fails on need not be fetched or said by all.
         await asyncio.gather(*(self._keep(number) for number in range(1, self._count + 1)))
-        return self._exit_code
+        return self._ended
 
     def _on_signal(self, number: signal.Signals) -> None:
         """Let the workers drain. Before there is anything to drain, and at a second SIGINT, end."""
         at_once = self._ending.is_set() and number == signal.SIGINT
         if at_once or not self._one_was_ready.is_set():
-            self._exit_code = -number
+            self._ended = End(128 + number, number)
         elif not self._ending.is_set():
             # As uvicorn: an interrupt that it was given time for is no failure.
-            self._exit_code = 0 if number == signal.SIGINT else -number
+            self._ended = End() if number == signal.SIGINT else End(by=number)
         if at_once:
             self._kill_all()
         elif not self._ending.is_set():
@@ -212,9 +250,14 @@ class Supervisor:
         self._ending.set()
         self._one_was_ready.set()  # nobody has to wait for that any more
         self._listeners.close()
-        for process in self._processes.values():
-            _send(process, signal.SIGTERM)
+        for number in self._processes:
+            self._end_worker(number)
         asyncio.get_running_loop().call_later(self._drain_limit_s, self._kill_all)
+
+    def _end_worker(self, number: int) -> None:
+        with contextlib.suppress(OSError):  # it has ended
+            self._lifelines[number].send(END_OF_ALL)  # first, so that it is there when it drains
+        _send(self._processes[number], signal.SIGTERM)
 
     def _kill_all(self) -> None:
         for number, process in self._processes.items():
@@ -234,7 +277,7 @@ class Supervisor:
             if self._ending.is_set():
                 return
             if self._is_final(code):
-                self._exit_code = code if code > 0 else 128 - code  # as a shell says it
+                self._ended = End(code if code > 0 else 128 - code)  # as a shell says it
                 self._end()
                 return
             healthy = time.monotonic() - began_at > HEALTHY_S
@@ -266,15 +309,15 @@ class Supervisor:
                 except OSError as error:  # no memory, or too many processes: that may pass
                     log.error("cannot start a worker", extra={"error": error.strerror})
                     return os.EX_OSERR
-            self._processes[number] = process
+            ours.setblocking(False)
+            self._processes[number], self._lifelines[number] = process, ours
             if self._ending.is_set():  # meanwhile
-                _send(process, signal.SIGTERM)
+                self._end_worker(number)
             try:
-                ours.setblocking(False)
                 await self._listen(number, process, ours)
                 return await process.wait()
             finally:
-                del self._processes[number]
+                del self._processes[number], self._lifelines[number]
 
     async def _start(self, number: int, lifeline: int) -> Process:
         arguments = [f"--number={number}", f"--count={self._count}", f"--lifeline={lifeline}"]
@@ -299,7 +342,10 @@ class Supervisor:
         """Return when the worker has ended; kill it if it is silent for too long."""
         missed = 0
         while missed < self._silent_seconds:
-            heard = await _within(1.0, asyncio.get_running_loop().sock_recv(lifeline, 4096))
+            try:
+                heard = await _within(1.0, asyncio.get_running_loop().sock_recv(lifeline, 4096))
+            except ConnectionResetError:  # it never read that all end
+                return
             if heard == b"":
                 return
             # Second by second, because time in which this process stood still does not count. A

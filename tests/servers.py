@@ -4,11 +4,13 @@ Everything but the engine is what `python -m sentiment serve --port 0` runs. On 
 input it takes `hold` and `release`, and on its standard output it says `held`, `released`,
 and `entered` when a batch stands at the closed gate. `hold tokenizer` and `release tokenizer`
 do the same to tokenisation, and to `count` it says how many texts the engine was given. The engine
-fails on texts that hold the word `poison`.
+fails on texts that hold the word `poison`, and a pass takes `--token-ms` for each of its tokens.
 """
 
+import argparse
 import sys
 import threading
+import time
 
 from benchmarks.reliability.double import serve_engine
 from sentiment.logs import configure_logging
@@ -20,11 +22,18 @@ from tests.doubles import GatedEngine
 
 
 class RemoteEngine(GatedEngine):
-    """Says when a batch has come to its closed gate."""
+    """Says when a batch has come to its closed gate, and takes its time."""
+
+    def __init__(self, *, token_s):
+        super().__init__()
+        self._token_s = token_s
+        # Small enough that the scores of any two texts differ.
+        self.tamper = lambda logits: logits % 1
 
     def infer(self, batch):
         if not self._open.is_set():
             say("entered")
+        time.sleep(self._token_s * batch.tokens)
         return super().infer(batch)
 
 
@@ -69,12 +78,16 @@ def obey(engine):
 
 def main():
     heed_signals_from_the_start()
+    parser = argparse.ArgumentParser()
+    parser.add_argument("port", type=int, nargs="?", default=0)
+    parser.add_argument("--token-ms", type=float, default=0)
+    arguments = parser.parse_args()
     settings = Settings.from_env()
     configure_logging(settings.log_level)
-    engine = RemoteEngine()
+    engine = RemoteEngine(token_s=arguments.token_ms / 1000)
     engine.poison = load_tokenizer(COMPACT_FOLDER).encode("poison").ids[1]
     threading.Thread(target=obey, args=(engine,), daemon=True).start()
-    serve_engine(engine, settings, port=int((sys.argv[1:] or ["0"])[0]))
+    serve_engine(engine, settings, port=arguments.port)
 
 
 if __name__ == "__main__":

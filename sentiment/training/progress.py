@@ -19,7 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from sentiment.errors import OptionError
+from sentiment.errors import LibraryError
 from sentiment.training.checkpoints import storage_errors, write_whole
 
 log = logging.getLogger(__name__)
@@ -173,9 +173,9 @@ def tensorboard_wanted(asked: bool | None) -> bool:
     """Whether to write TensorBoard's log: as asked, else where it is installed.
 
     Raises:
-        OptionError: it was asked for and is not installed.
+        LibraryError: it was asked for and is not installed.
     """
     installed = find_spec("tensorboard") is not None
     if asked and not installed:
-        raise OptionError("tensorboard not installed: pip install -r requirements-train.txt")
+        raise LibraryError("tensorboard not installed: pip install -r requirements-train.txt")
     return installed if asked is None else asked

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sentiment.errors import OptionError
+from sentiment.errors import OptionError, StorageError
 from sentiment.training.findings import figures_of
 from sentiment.training.page import SUMMARY, page
 from sentiment.training.plots import draw_plots
@@ -22,20 +22,21 @@ def check_folder(folder: Path) -> None:
     """Find out, before minutes of work, whether a report can be written to `folder`.
 
     Raises:
-        OptionError: it cannot.
+        OptionError: it is a file, or inside one.
+        StorageError: it cannot be written to.
     """
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir():
         raise OptionError(f"{existing} is a file; --output names a folder")
     if not os.access(existing, os.W_OK):
-        raise OptionError(f"{existing}: cannot be written to")
+        raise StorageError(f"{existing}: cannot be written to")
 
 
 def write_report(folder: Path, evaluation: dict[str, Any]) -> None:
     """Write `report.md`, `report.json` and plots; what `evaluate_models` answered goes in.
 
     Raises:
-        OptionError: the folder cannot be written.
+        StorageError: the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -44,7 +45,7 @@ def write_report(folder: Path, evaluation: dict[str, Any]) -> None:
         (folder / "report.json").write_text(report + "\n", encoding="utf-8")
         (folder / "report.md").write_text(page(evaluation, plots), encoding="utf-8")
     except OSError as error:
-        raise OptionError(f"{error.filename or folder}: {error.strerror}") from error
+        raise StorageError(f"{error.filename or folder}: {error.strerror}") from error
 
 
 def print_summary(evaluation: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sentiment.errors import DataError, first_line
+from sentiment.errors import DataError, LibraryError, first_line
 
 MAX_ROW_BYTES = 2**20
 """The longest row that is read, 1 MiB."""
@@ -221,7 +221,7 @@ def _read_parquet(path: Path, wanted: Collection[str]) -> Iterator[Row]:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
-        raise DataError(
+        raise LibraryError(
             f"{path}: Parquet needs pyarrow: pip install -r requirements-train.txt"
         ) from error
     number = 0

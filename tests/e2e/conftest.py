@@ -83,13 +83,22 @@ class Server:
 
     def ask(self, word: str) -> str:
         """Return what a gated server says next after `word`."""
+        self.say(word)
+        return self._said.get(timeout=60)
+
+    def say(self, word: str) -> None:
+        """Say `word` to a gated server."""
         self.process.stdin.write(word + "\n")
         self.process.stdin.flush()
-        return self._said.get(timeout=60)
 
     def hear(self, word: str) -> None:
         """Wait until a gated server says `word`."""
         assert self._said.get(timeout=60) == word
+
+    def hear_at_last(self, word: str) -> None:
+        """As `hear`, whatever the server says before."""
+        while self._said.get(timeout=60) != word:
+            pass
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)

@@ -22,6 +22,8 @@ OWN_PROCESSES = (
 
 SERVE = ("-m", "sentiment", "serve", "--port", "0")
 
+AS_ONE_OR_SEVERAL = pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=" ".join)
+
 
 @pytest.fixture(autouse=True)
 def namespaces():
@@ -53,7 +55,7 @@ def test_a_signal_answers_what_was_accepted_and_ends_with_0(number):
         assert server.wait() == 0
 
 
-def test_a_second_interrupt_ends_at_once():
+def test_a_second_interrupt_ends_at_once_with_its_number():
     with running_server(*GATED, within=OWN_PROCESSES) as server, connect(server.address) as waiting:
         server.tell("hold", until="held")
         waiting.sendall(posting(b'["a"]'))
@@ -64,11 +66,13 @@ def test_a_second_interrupt_ends_at_once():
         assert server.wait() == 128 + signal.SIGINT
 
 
-def test_sigterm_while_the_model_loads_ends_at_once():
-    with starting_server(*SERVE, within=OWN_PROCESSES) as server:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@AS_ONE_OR_SEVERAL
+def test_a_signal_while_the_model_loads_ends_at_once_with_its_number(options, number):
+    with starting_server(*SERVE, *options, within=OWN_PROCESSES) as server:
         server.wait_for_line("Waiting for application startup")
-        tell(server, signal.SIGTERM)
-        assert server.wait() == 128 + signal.SIGTERM
+        tell(server, number)
+        assert server.wait() == 128 + number
     assert not any(line["message"] == "ready" for line in server.log)
 
 
@@ -88,6 +92,17 @@ def test_sigterm_ends_several_workers_with_0():
         server.wait_for_line("all workers are ready")
         tell(server, signal.SIGTERM)
         assert server.wait() == 0
+
+
+def test_a_second_interrupt_ends_several_workers_at_once_with_its_number():
+    # A drain that waits for a balancer is still under way when the second one comes.
+    delay = {"SENTIMENT_DRAIN_DELAY_S": "30"}
+    with running_server(*SERVE, "--workers", "2", within=OWN_PROCESSES, **delay) as server:
+        server.wait_for_line("all workers are ready")
+        tell(server, signal.SIGINT)
+        server.wait_for_line("draining")
+        tell(server, signal.SIGINT)
+        assert server.wait() == 128 + signal.SIGINT
 
 
 def check_health(port):

@@ -1,5 +1,6 @@
 """`prepare`, `quantize` and `evaluate --precision`, as a user types them."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -49,7 +50,7 @@ def test_quantize_keeps_the_calibration_for_any_folder_of_the_model(sentiment, t
         (["prepare", "/absent"], 3, "neither a folder nor a Hub name"),
         (["quantize", "/absent"], 3, "neither a folder nor a Hub name"),
         (["quantize", "compact", "--texts", "/absent"], 4, "/absent: No such file"),
-        (["quantize", "compact", "--output", "/proc/x"], 2, "/proc/x: cannot be written"),
+        (["quantize", "compact", "--output", "/proc/x"], 5, "/proc/x: cannot be written"),
         (
             ["evaluate", "compact", "--data", "/absent", "--precision", "fp64"],
             2,
@@ -79,3 +80,26 @@ def test_training_does_not_write_over_the_folder_that_it_runs_in(
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: --output {Path(given)} is no name of a new folder, but /")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "missing"),
+    [
+        (["train", "--data=no.csv", "--base=/no-base", "--output=new"], "matplotlib"),
+        (["calibrate", "compact", "--data=no.csv", "--output=new"], "matplotlib"),
+        (["evaluate", "compact", "--data=no.csv"], "matplotlib"),
+    ],
+)
+def test_a_library_that_is_not_installed_is_no_wrong_option(
+    monkeypatch, capsys, arguments, missing
+):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == missing else found(name)
+    )
+    monkeypatch.setattr(sys, "argv", ["sentiment", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"error: {missing} not installed: pip install -r requirements-train.txt"

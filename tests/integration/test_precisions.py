@@ -14,7 +14,7 @@ import torch
 from sentiment.engines import open_engine
 from sentiment.engines.openvino import cpu_precision
 from sentiment.engines.quantization import CALIBRATION_FILE
-from sentiment.errors import DataError, ModelError, OptionError
+from sentiment.errors import DataError, ModelError, StorageError
 from sentiment.manifest import MANIFEST_FILE, verify_manifest, write_manifest
 from sentiment.models import COMPACT_FOLDER, TEMPERATURE_FILE, read_model
 from sentiment.predictions import softmax
@@ -286,7 +286,7 @@ class TestCalibration:
 
     def test_a_result_that_cannot_be_written_is_said(self, tmp_path):
         (tmp_path / "file").touch()
-        with pytest.raises(OptionError, match="cannot be written"):
+        with pytest.raises(StorageError, match="cannot be written"):
             quantize_model(
                 "compact", texts=None, output=tmp_path / "file" / "x", cache=tmp_path, threads=2
             )

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from sentiment.errors import DataError
+from sentiment.errors import DataError, LibraryError
 from sentiment.predictions import LABELS
 from sentiment.training import rows
 from sentiment.training.benchmarks import read_benchmark
@@ -545,7 +545,9 @@ def test_a_parquet_row_group_that_would_fill_the_memory_is_not_unpacked(tmp_path
 def test_without_pyarrow_parquet_says_what_to_install(write_table, monkeypatch):
     path = write_table("parquet", [{"text": "Up", "label": "positive"}])
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(DataError, match=r"needs pyarrow: pip install -r requirements-train\.txt$"):
+    with pytest.raises(
+        LibraryError, match=r"needs pyarrow: pip install -r requirements-train\.txt$"
+    ):
         list(read_file(path))
 
 

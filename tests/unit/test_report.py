@@ -1,10 +1,13 @@
 """What a report makes of other people's words, and which figures a pipeline may hold to."""
 
+from pathlib import Path
+
 import pytest
 
-from sentiment.errors import DataError, OptionError, ThresholdMissed
+from sentiment.errors import DataError, OptionError, StorageError, ThresholdMissed
 from sentiment.training.evaluation import model_names
 from sentiment.training.markdown import LONGEST, escaped, table
+from sentiment.training.report import check_folder, write_report
 from sentiment.training.textsets import benchmark_texts, name_benchmarks, set_title
 from sentiment.training.thresholds import check_thresholds, parse_thresholds
 
@@ -189,3 +192,17 @@ def test_an_impossible_threshold_is_told_before_anything_is_measured(below, abov
     with pytest.raises(OptionError) as caught:
         check(below, above)
     assert said in str(caught.value)
+
+
+def test_a_report_that_cannot_be_written_is_the_disks_fault(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="Not a directory"):
+        write_report(tmp_path / "file" / "report", EVALUATION)
+    with pytest.raises(StorageError, match="cannot be written to"):
+        check_folder(Path("/proc/self/report"))
+
+
+def test_a_report_in_place_of_a_file_is_a_wrong_option(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OptionError, match="--output names a folder"):
+        check_folder(tmp_path / "file")

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import sys
 from contextlib import asynccontextmanager
 
@@ -11,7 +12,7 @@ import pytest
 
 from sentiment.listeners import Listeners
 from sentiment.settings import Settings
-from sentiment.workers import Supervisor, worker_environment
+from sentiment.workers import END_OF_ALL, End, Supervisor, others_stay, worker_environment
 
 WORKER = """
 import os, pathlib, signal, sys, time
@@ -26,6 +27,12 @@ plans = dict(part.split(":") for part in plan.split(";") if part).get(number, "l
 todo = plans[min(start, len(plans)) - 1]
 if todo.startswith("deaf"):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if todo == "told":
+    def say(*_):
+        heard = os.read(int(options["lifeline"]), 1)
+        pathlib.Path(starts).with_name("heard").write_bytes(heard)
+        sys.exit()
+    signal.signal(signal.SIGTERM, say)
 if todo.startswith("ready "):
     os.write(int(options["lifeline"]), b".")
     todo = todo.removeprefix("ready ")
@@ -134,31 +141,31 @@ async def test_a_worker_that_dies_again_and_again_is_replaced_ever_more_rarely(s
         await run.hear("all workers are ready")
         assert run.failures == [1, 2, 3]
         assert run.starts == [1, 2, 2, 2, 2]
-        assert await run.end(signal.SIGTERM) == -signal.SIGTERM
+        assert await run.end(signal.SIGTERM) == End(by=signal.SIGTERM)
 
 
 async def test_the_others_are_not_started_when_the_first_cannot(supervised):
     async with supervised("1:exit 3", count=4) as run:
-        assert await run.over() == 3
+        assert await run.over() == End(3)
         assert run.starts == [1]
 
 
 @pytest.mark.parametrize(("plan", "code"), [("1:exit 1", 1), ("1:kill", 128 + signal.SIGKILL)])
 async def test_a_start_that_crashes_is_not_tried_again(supervised, plan, code):
     async with supervised(plan) as run:
-        assert await run.over() == code
+        assert await run.over() == End(code)
         assert run.starts == [1]
 
 
 async def test_a_program_that_cannot_be_run_is_a_failed_start(supervised):
     async with supervised("", command=("/no/such/program",)) as run:
-        assert await run.over() == 71
+        assert await run.over() == End(71)
 
 
 async def test_a_start_at_which_one_of_several_cannot_is_given_up(supervised):
     # As when the memory of a GPU holds one model and not two.
     async with supervised("2:exit 3") as run:
-        assert await run.over() == 3
+        assert await run.over() == End(3)
         assert run.starts == [1, 2]
 
 
@@ -168,7 +175,7 @@ async def test_a_model_that_is_out_of_reach_later_costs_only_the_worker_that_wan
         await run.hear("all workers are ready")
         assert run.failures == [1, 2, 3]
         assert run.starts.count(1) == 1
-        assert await run.end(signal.SIGTERM) == -signal.SIGTERM
+        assert await run.end(signal.SIGTERM) == End(by=signal.SIGTERM)
 
 
 async def test_a_model_that_is_out_of_reach_ends_a_server_of_which_nothing_runs(supervised):
@@ -176,7 +183,7 @@ async def test_a_model_that_is_out_of_reach_ends_a_server_of_which_nothing_runs(
         await run.hear("all workers are ready")
         for process_id in run.process_ids:
             os.kill(process_id, signal.SIGKILL)
-        assert await run.over() == 3
+        assert await run.over() == End(3)
 
 
 async def test_a_worker_without_a_sign_of_life_is_replaced(supervised):
@@ -184,20 +191,46 @@ async def test_a_worker_without_a_sign_of_life_is_replaced(supervised):
         await run.hear("a worker gives no sign of life")
         await run.hear("all workers are ready")
         assert run.starts == [1, 2, 2]
-        assert await run.end(signal.SIGTERM) == -signal.SIGTERM
+        assert await run.end(signal.SIGTERM) == End(by=signal.SIGTERM)
 
 
 async def test_a_worker_that_loads_may_be_silent(supervised):
     async with supervised("2:late", silent_seconds=1) as run:
         await run.hear("all workers are ready")
         assert run.starts == [1, 2]
-        assert await run.end(signal.SIGTERM) == -signal.SIGTERM
+        assert await run.end(signal.SIGTERM) == End(by=signal.SIGTERM)
 
 
 async def test_a_worker_that_does_not_end_is_killed_when_the_drain_is_over(supervised):
     async with supervised("1:deaf", drain_limit_s=0.1) as run:
         await run.hear("all workers are ready")
-        assert await run.end(signal.SIGTERM) == -signal.SIGTERM
+        assert await run.end(signal.SIGTERM) == End(by=signal.SIGTERM)
+
+
+async def test_workers_hear_that_all_end_before_the_signal_comes(supervised, tmp_path):
+    async with supervised("1:told") as run:
+        await run.hear("all workers are ready")
+        assert await run.end(signal.SIGTERM) == End(by=signal.SIGTERM)
+    assert (tmp_path / "heard").read_bytes() == END_OF_ALL
+
+
+def test_a_worker_ends_alone_until_its_parent_says_otherwise_or_hangs_up():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert others_stay(theirs)
+        ours.send(END_OF_ALL)
+        assert not others_stay(theirs)
+        assert others_stay(theirs)
+        ours.close()
+        assert not others_stay(theirs)
+
+
+def test_a_parent_that_is_killed_with_signs_of_life_unread_has_hung_up():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.send(b".")
+        ours.close()
+        assert not others_stay(theirs)
 
 
 async def test_a_parent_that_ends_keeps_no_port_open_that_nobody_accepts_from(supervised):
@@ -207,7 +240,7 @@ async def test_a_parent_that_ends_keeps_no_port_open_that_nobody_accepts_from(su
         signal.raise_signal(signal.SIGTERM)
         await run.hear("draining")
         assert {each.fileno() for each in (*listeners.api, *listeners.operations)} == {-1}
-        assert await run.end(signal.SIGINT) == -signal.SIGINT
+        assert await run.end(signal.SIGINT) == End(128 + signal.SIGINT, signal.SIGINT)
 
 
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
@@ -216,13 +249,13 @@ async def test_an_interrupt_during_the_drain_kills_all_workers(supervised, first
         await run.hear("all workers are ready")
         signal.raise_signal(first)
         await run.hear("draining")
-        assert await run.end(signal.SIGINT) == -signal.SIGINT
+        assert await run.end(signal.SIGINT) == End(128 + signal.SIGINT, signal.SIGINT)
 
 
 async def test_an_interrupt_that_was_given_time_is_no_failure(supervised):
     async with supervised("") as run:
         await run.hear("all workers are ready")
-        assert await run.end(signal.SIGINT) == 0
+        assert await run.end(signal.SIGINT) == End()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -230,7 +263,7 @@ async def test_a_signal_before_a_worker_is_ready_ends_by_it(supervised, number):
     async with supervised("1:silent") as run:
         while not run.starts:
             await asyncio.sleep(0.01)
-        assert await run.end(number) == -number
+        assert await run.end(number) == End(128 + number, number)
 
 
 def test_the_cores_are_divided_among_the_workers(monkeypatch):

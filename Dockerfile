@@ -21,6 +21,7 @@ FROM libraries AS weights
 ARG MODEL=compact
 ARG MODEL_SHA256=
 ARG HF_ENDPOINT=https://huggingface.co
+ARG TORCH_INDEX=
 COPY deploy/image/weights.py deploy/image/weights.sh ./deploy/image/
 COPY models ./models
 COPY sentiment/__init__.py sentiment/errors.py sentiment/hub.py sentiment/manifest.py \

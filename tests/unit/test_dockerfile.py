@@ -231,6 +231,18 @@ def test_the_stage_that_fetches_a_model_has_the_modules_for_it_and_no_other(inst
     assert imported == set((tmp_path / "sentiment").glob("*.py"))
 
 
+def test_the_stage_that_fetches_a_model_declares_what_its_script_reads(instructions):
+    """Not every builder hands a stage's arguments on to the stages that are based on it."""
+    starts = [i for i, (name, _) in enumerate(instructions) if name == "FROM"]
+    (start,) = [i for i in starts if instructions[i][1].endswith(" AS weights")]
+    stage = instructions[start : min(i for i in starts if i > start)]
+    declared = {argument.partition("=")[0] for argument in given(stage, "ARG")}
+    script = (REPOSITORY / "deploy/image/weights.sh").read_text()
+    read_there = set(re.findall(r"\$\{([A-Z_0-9]+):", script))
+    assert read_there == {"MODEL_SHA256", "TORCH_INDEX"}
+    assert read_there <= declared
+
+
 def test_a_change_of_the_server_installs_no_library_anew(instructions):
     starts = [i for i, (name, _) in enumerate(instructions) if name == "FROM"]
     libraries = instructions[starts[0] : starts[1]]

@@ -8,23 +8,34 @@ ARG BASE
 ARG RELEASE=no
 ARG TORCH=none
 ARG TORCH_INDEX=
+ARG TRACES=none
 WORKDIR /app
 COPY requirements.txt ./
-COPY deploy/image ./deploy/image
+COPY deploy/image/check_base.sh deploy/image/install.sh deploy/image/requirements.txt \
+     deploy/image/requirements-otel.txt ./deploy/image/
 RUN sh deploy/image/check_base.sh "${BASE}" "${RELEASE}" && sh deploy/image/install.sh /opt/venv
+ENV PATH=/opt/venv/bin:${PATH}
 
-FROM libraries AS server
+# With no more of the server than fetches a model, so that another change of it fetches none anew.
+FROM libraries AS weights
 ARG MODEL=compact
 ARG MODEL_SHA256=
 ARG HF_ENDPOINT=https://huggingface.co
-ENV PATH=/opt/venv/bin:${PATH}
+ARG TORCH_INDEX=
+COPY deploy/image/weights.py deploy/image/weights.sh ./deploy/image/
 COPY models ./models
-COPY sentiment ./sentiment
+COPY sentiment/__init__.py sentiment/errors.py sentiment/hub.py sentiment/manifest.py \
+     sentiment/models.py sentiment/origin.py sentiment/tokenization.py ./sentiment/
 RUN --mount=type=secret,id=hf_token sh deploy/image/weights.sh "${MODEL}" /models/model
+
+FROM libraries AS server
+COPY deploy/image ./deploy/image
+COPY sentiment ./sentiment
+COPY --from=weights /models/model /models/model
 RUN sh deploy/image/warm.sh /opt/venv /app /models/model
 
 FROM ${BASE}
-RUN --mount=type=bind,from=libraries,source=/app/deploy/image,target=/build sh /build/strip.sh
+RUN --mount=type=bind,from=server,source=/app/deploy/image,target=/build sh /build/strip.sh
 COPY --from=server /models/model /models/model
 COPY --from=server /opt/venv /opt/venv
 COPY --from=server /app/deploy/image/health.py /app/

@@ -18,6 +18,7 @@ from sentiment import hub
 from sentiment.errors import ModelError, first_line
 from sentiment.manifest import file_sha256 as file_sha256  # for those who know models only
 from sentiment.manifest import verify_manifest
+from sentiment.origin import ORIGIN_FILE, read_origin
 from sentiment.tokenization import read_tokenizer_config
 
 log = logging.getLogger(__name__)
@@ -53,9 +54,10 @@ class ModelFiles:
     """A sequence classifier on disk, checked as far as that goes without its weights."""
 
     name: str
-    """Hub name, `compact`, or the folder's own name."""
+    """Hub name, `compact`, or the folder's own name, where its `origin.json` knows no better."""
     revision: str
-    """The Hub's commit; of a local folder the first 12 digits of its weights' SHA-256."""
+    """The Hub's commit; of a local folder what its `origin.json` says, or else the first 12 digits
+    of its weights' SHA-256."""
     folder: Path
     weights: Path
     config: dict[str, Any]
@@ -150,9 +152,12 @@ def resolve_base(base: str) -> BaseFiles:
         config, tokenizer_config = _read_configs(folder)
         weights = find_weights(folder)
         digest = verify_manifest(folder).get(weights.name) or file_sha256(weights)
+        name, revision = found.name, found.revision
+        if revision is None:
+            name, revision = _called(folder, name, digest)
         return BaseFiles(
-            name=found.name,
-            revision=found.revision or digest[:12],
+            name=name,
+            revision=revision,
             folder=folder,
             config=config,
             max_tokens=_max_tokens(config, tokenizer_config, config_path),
@@ -194,7 +199,8 @@ def read_model(folder: Path, *, name: str, revision: str | None = None) -> Model
     """Check a Hugging Face folder and say what is in it.
 
     Args:
-        revision: what to call this version; without it the weights' digest.
+        name: what to call it; without a revision its `origin.json` may know better.
+        revision: what to call this version; without it as `origin.json` or the weights' digest.
 
     Raises:
         ModelError: a file is missing or wrong; the message names it.
@@ -206,9 +212,11 @@ def read_model(folder: Path, *, name: str, revision: str | None = None) -> Model
     sha256 = verify_manifest(folder).get(weights.name)
     if sha256 is None and (revision is None or (folder / TEMPERATURE_FILE).exists()):
         sha256 = file_sha256(weights)
+    if revision is None:
+        name, revision = _called(folder, name, str(sha256))
     return ModelFiles(
         name=name,
-        revision=revision or str(sha256)[:12],
+        revision=revision,
         folder=folder,
         weights=weights,
         config=config,
@@ -217,6 +225,22 @@ def read_model(folder: Path, *, name: str, revision: str | None = None) -> Model
         temperature=_temperature(folder / TEMPERATURE_FILE, sha256),
         known_sha256=sha256,
     )
+
+
+def _called(folder: Path, name: str, weights_sha256: str) -> tuple[str, str]:
+    """Return name and revision of a local folder: as published, or else its own.
+
+    Other weights under a published name would be an answer of a model that never gave it.
+    """
+    origin = read_origin(folder)
+    if origin is None:
+        return name, weights_sha256[:12]
+    if origin.weights_sha256 != weights_sha256:
+        raise ModelError(
+            f"{folder / ORIGIN_FILE}: of other weights than those that lie beside it; "
+            "remove it to serve them under the folder's own name"
+        )
+    return origin.name, origin.revision
 
 
 def _resolve_auto() -> ModelFiles:

@@ -113,15 +113,24 @@ class Builder:
 
 
 class Container:
-    """The server in an image, as its first process."""
+    """The server in an image, as its first process; `tmp` is the size of its /tmp."""
 
-    def __init__(self, image: Image, *, command: list[str] | None = None, **environment: str):
+    def __init__(
+        self,
+        image: Image,
+        *,
+        command: list[str] | None = None,
+        user: str | None = None,
+        tmp: str = "256m",
+        **environment: str,
+    ):
         self._image = image
         config = {
             "command": image.config["Entrypoint"] + (command or image.config["Cmd"]),
             "environment": image.environment | environment,
             "folder": image.config["WorkingDir"],
-            "user": image.config["User"],
+            "user": user or image.config["User"],
+            "tmp": tmp,
         }
         self.process = subprocess.Popen(
             [*ALONE, sys.executable, "-m", __name__, str(image.root), json.dumps(config)],
@@ -172,8 +181,9 @@ def child_of(process: subprocess.Popen) -> int:
 
 
 @contextmanager
-def starting(image: Image, *, command: list[str] | None = None, **environment: str):
-    container = Container(image, command=command, **environment)
+def starting(image: Image, **settings):
+    """Start the image's server; `settings` are those of `Container`."""
+    container = Container(image, **settings)
     try:
         yield container
     finally:
@@ -196,7 +206,7 @@ def enter(root: str, config: dict) -> None:
         mount("--bind", f"/dev/{device}", f"{root}/dev/{device}")
     mount("-o", "remount,bind,ro", f"{root}/dev")
     mount("-o", "remount,bind,ro", root)
-    mount("-t", "tmpfs", "-o", "mode=1777", "tmpfs", f"{root}/tmp")
+    mount("-t", "tmpfs", "-o", f"mode=1777,size={config['tmp']}", "tmpfs", f"{root}/tmp")
     start_loopback()
     os.chroot(root)
     os.chdir(config["folder"])

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Lay down the server's libraries in a virtual environment that has no pip: install.sh FOLDER
 # TORCH: none, cpu or cuda. TORCH_INDEX: another package index to take torch from.
+# TRACES: none, or otlp for what SENTIMENT_TRACES=otlp needs.
 set -eu
 [ "$#" -eq 1 ] || { echo "usage: install.sh FOLDER" >&2; exit 2; }
 environment=$1
@@ -14,6 +15,11 @@ case $torch in
   cuda) index=https://pypi.org/simple ;; # whose Linux wheels of torch carry CUDA
   *) echo "error: TORCH=$torch is none of none, cpu, cuda" >&2; exit 2 ;;
 esac
+traces=${TRACES:-none}
+case $traces in
+  none | otlp) ;;
+  *) echo "error: TRACES=$traces is neither none nor otlp" >&2; exit 2 ;;
+esac
 
 python -m venv --without-pip "$environment"
 
@@ -24,6 +30,7 @@ install() {
 }
 
 install --require-hashes -r "$here/requirements.txt"
+[ "$traces" = none ] || install --require-hashes -r "$here/requirements-otel.txt"
 
 [ "$torch" = none ] && exit 0
 install --index-url "${TORCH_INDEX:-$index}" "$(grep '^torch==' "$project/requirements.txt")"

@@ -1,9 +1,11 @@
 #!/bin/sh
-# Run an image as a cluster does, wait until it is healthy, and stop it: try.sh IMAGE
+# Run an image as deploy_model.yaml does, wait until it is healthy, and stop it: try.sh IMAGE
 set -eu
 [ "$#" -eq 1 ] || { echo "usage: try.sh IMAGE" >&2; exit 2; }
-container=$(docker run --detach --read-only --tmpfs /tmp --cap-drop ALL \
-  --security-opt no-new-privileges --network none "$1")
+container=$(docker run --detach --read-only --tmpfs /tmp:size=256m --cap-drop ALL \
+  --security-opt no-new-privileges --network none --user 10001:10001 --cpus 2 --memory 2g \
+  --env SENTIMENT_METRICS_PORT=9000 --env SENTIMENT_THREADS=2 "$1" \
+  serve --host 0.0.0.0 --port 8000)
 trap 'docker rm --force "$container" >/dev/null' EXIT
 
 left_s=180

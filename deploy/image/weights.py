@@ -9,20 +9,17 @@ Failures are one line on standard error; exit code 2 usage, 3 the model.
 
 import argparse
 import asyncio
-import json
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from sentiment import Analyzer, Settings
-from sentiment.errors import ModelError, SentimentError, SettingsError
+from sentiment.errors import ModelError, OptionError, SentimentError
 from sentiment.hub import SIDE_FILES
-from sentiment.manifest import MANIFEST_FILE, write_manifest
-from sentiment.models import ModelFiles, read_model, resolve_model
-
-ORIGIN_FILE = "origin.json"
-"""Where the weights come from: their own digest is another once they have been converted."""
+from sentiment.manifest import MANIFEST_FILE, file_sha256, verify_manifest, write_manifest
+from sentiment.models import read_model, resolve_model
+from sentiment.origin import Origin, read_origin, write_origin
 
 FITTED_FILES = ("temperature.json", "int8.safetensors")
 """They hold for exactly the weights that they name."""
@@ -38,15 +35,15 @@ def fetch(model: str, folder: Path, *, sha256: str | None) -> None:
         sha256: what the digest of its weights must be; a model from the Hub needs it.
 
     Raises:
-        SettingsError: a model from the Hub is not named as exactly as that.
+        OptionError: a model from the Hub is not named as exactly as that.
         ModelError: it cannot be had, is not what its manifest says, or has another digest.
     """
     if model != "compact" and not Path(model).is_dir():
         # Labels and vocabulary decide an answer as the weights do, and only a commit fixes those.
         if not PINNED.fullmatch(model):
-            raise SettingsError(f"MODEL={model}: neither a folder nor a Hub name with its commit")
+            raise OptionError(f"MODEL={model}: neither a folder nor a Hub name with its commit")
         if sha256 is None:
-            raise SettingsError(f"MODEL={model} needs MODEL_SHA256, the digest of its weights")
+            raise OptionError(f"MODEL={model} needs MODEL_SHA256, the digest of its weights")
     found = resolve_model(model)
     if sha256 not in (None, found.weights_sha256):
         raise ModelError(f"{model}: the SHA-256 of its weights is {found.weights_sha256}")
@@ -54,9 +51,10 @@ def fetch(model: str, folder: Path, *, sha256: str | None) -> None:
     for name in (*SIDE_FILES, MANIFEST_FILE, "README.md", found.weights.name):
         if (found.folder / name).is_file():
             shutil.copyfile(found.folder / name, folder / name)
-    _write_origin(found, folder)
-    if not (folder / MANIFEST_FILE).exists():
-        write_manifest(folder)
+    verify_manifest(folder)  # of what was copied, before it is written anew to name the origin
+    digest = found.weights_sha256
+    write_origin(folder, Origin(found.name, found.revision, digest, digest))
+    write_manifest(folder)
     print(f"{found.reference}: weights {found.weights.name}, SHA-256 {found.weights_sha256}")
 
 
@@ -82,6 +80,9 @@ def convert(folder: Path) -> None:
     # The format is that of the tensors' layout; transformers refuses a file without it.
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
     weights.unlink()
+    if origin := read_origin(folder):
+        converted = file_sha256(folder / "model.safetensors")
+        write_origin(folder, replace(origin, weights_sha256=converted))
     write_manifest(folder)
     print(f"{folder}: {weights.name} is now model.safetensors")
 
@@ -92,6 +93,7 @@ def try_out(folder: Path) -> None:
     Raises:
         ModelError: the model cannot be opened.
     """
+    from sentiment import Analyzer, Settings  # the stage that fetches a model has neither
 
     async def classify() -> str:
         async with Analyzer.open(Settings(model=str(folder))) as analyzer:
@@ -99,16 +101,6 @@ def try_out(folder: Path) -> None:
             return f"{analyzer.model.reference} answers {prediction.label}"
 
     print(asyncio.run(classify()))
-
-
-def _write_origin(found: ModelFiles, folder: Path) -> None:
-    origin = {
-        "model": found.name,
-        "revision": found.revision,
-        "weights": found.weights.name,
-        "weights_sha256": found.weights_sha256,
-    }
-    (folder / ORIGIN_FILE).write_text(json.dumps(origin, indent=2) + "\n")
 
 
 def main() -> None:
@@ -132,7 +124,7 @@ def main() -> None:
                 try_out(given.folder)
     except SentimentError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, SettingsError) else 3)
+        sys.exit(2 if isinstance(error, OptionError) else 3)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ project=$here/../..
 export PYTHONPATH="$project"
 
 token=/run/secrets/hf_token
-if [ -r "$token" ]; then
+if [ -s "$token" ]; then
   HF_TOKEN=$(cat "$token")
   export HF_TOKEN
 fi

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sentiment.batching.cost import Coefficients
-from sentiment.errors import DataError, OptionError
+from sentiment.errors import DataError, StorageError
 
 VERSION = 1
 """Of the file's form."""
@@ -73,12 +73,12 @@ class ReplicaCost:
         """Write it to a file.
 
         Raises:
-            OptionError: the file cannot be written.
+            StorageError: the file cannot be written.
         """
         try:
             path.write_text(json.dumps({"version": VERSION, **asdict(self)}, indent=1) + "\n")
         except OSError as error:
-            raise OptionError(f"{path}: {error.strerror}") from error
+            raise StorageError(f"{path}: {error.strerror}") from error
 
     @classmethod
     def read(cls, path: Path) -> Self:

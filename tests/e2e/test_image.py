@@ -11,14 +11,20 @@ import shutil
 import signal
 import stat
 import subprocess
+import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from sentiment.manifest import file_sha256
 from sentiment.models import COMPACT_FOLDER
 from tests.containers import Builder, starting
 from tests.integration.test_hub import Hub
+from tests.manifests.reading import PLAIN, read
+from tests.package_index import serving
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1200)]
 
@@ -27,6 +33,12 @@ import json, sys, urllib.request
 request = urllib.request.Request("http://127.0.0.1:8000/", data=sys.argv[1].encode())
 with urllib.request.urlopen(request, timeout=30) as answer:
     print(json.dumps([answer.headers["X-Model"], json.load(answer)]))
+"""
+
+GET = """
+import sys, urllib.request
+with urllib.request.urlopen(sys.argv[1], timeout=30) as answer:
+    print(answer.status)
 """
 
 ATTEMPTS = "from tests.offline import refused_by_kernel; print(refused_by_kernel())"
@@ -96,7 +108,7 @@ def test_it_serves_read_only_without_network_and_ends_with_0(image):
     with starting(image) as container:
         container.server.wait_until_it_listens()
         model, labels = post(container, TEXTS)
-        assert model == f"model@{file_sha256(COMPACT_FOLDER / 'model.safetensors')[:12]}"
+        assert model == f"compact@{file_sha256(COMPACT_FOLDER / 'model.safetensors')[:12]}"
         assert labels == ["positive", "negative", "neutral"]
         assert container.check_health().returncode == 0
         status = Path(f"/proc/{container.first_process}/status").read_text()
@@ -107,6 +119,28 @@ def test_it_serves_read_only_without_network_and_ends_with_0(image):
         os.kill(container.first_process, signal.SIGTERM)
         assert container.server.wait() == 0
     assert not any("exception" in line for line in container.server.log)
+
+
+def test_it_runs_as_the_manifest_says(image):
+    manifests = read(PLAIN)
+    user = manifests.pod["spec"]["securityContext"]
+    (volume,) = manifests.pod["spec"]["volumes"]
+    with starting(
+        image,
+        command=manifests.container["args"],
+        user=f"{user['runAsUser']}:{user['runAsGroup']}",
+        tmp=volume["emptyDir"]["sizeLimit"].removesuffix("i"),
+        **manifests.environment,
+    ) as container:
+        container.server.wait_until_it_listens()
+        ports = {each["name"]: each["containerPort"] for each in manifests.container["ports"]}
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            asked = manifests.container[probe]["httpGet"]
+            url = f"http://127.0.0.1:{ports[asked['port']]}{asked['path']}"
+            assert container.python(GET, url) == "200\n"
+        assert post(container, TEXTS)[1] == ["positive", "negative", "neutral"]
+        os.kill(container.first_process, signal.SIGTERM)
+        assert container.server.wait() == 0
 
 
 def test_probes_on_a_port_of_their_own_are_where_the_health_check_asks(image):
@@ -159,9 +193,11 @@ def test_its_user_may_read_all_of_the_server_and_write_none_of_it(image):
             assert not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH), path
 
 
-def test_no_start_compiles_a_module(image):
-    code = image.root / "app/sentiment"
-    sources = [path for path in code.rglob("*.py") if "__pycache__" not in path.parts]
+@pytest.mark.parametrize(
+    "folder", ["app/sentiment", "opt/venv/lib/python3.11", "usr/local/lib/python3.11"]
+)
+def test_no_start_compiles_a_module(image, folder):
+    sources = list((image.root / folder).rglob("*.py"))
     assert len(sources) > 50
     for path in sources:
         assert (path.parent / "__pycache__" / f"{path.stem}.cpython-311.pyc").exists(), path
@@ -215,11 +251,73 @@ def test_a_model_of_the_hub_is_baked_in_by_commit_and_digest(builder):
         assert "exit status 3" in other.stderr
         built = builder.build("hub", MODEL=model, MODEL_SHA256=digest, HF_ENDPOINT=hub.url)
         assert built.returncode == 0, built.stdout + built.stderr
-    with builder.mounted("hub") as image:
-        origin = json.loads((image.root / "models/model/origin.json").read_text())
-        assert f"{origin['model']}@{origin['revision']}" == model
+    with builder.mounted("hub") as image, starting(image) as container:
+        container.server.wait_until_it_listens()
+        assert post(container, TEXTS) == (model, ["positive", "negative", "neutral"])
+        os.kill(container.first_process, signal.SIGTERM)
+        assert container.server.wait() == 0
+
+
+@pytest.fixture
+def torch_index(tmp_path):
+    """Where the build gets torch: the CPU's wheel that was installed here, if it can be had again.
+
+    Else the build asks PyTorch's own index, as it does by default.
+    """
+    if not version("torch").endswith("+cpu"):  # PyPI's would bring CUDA, which is several GB
+        yield {}
+        return
+    wheels = tmp_path / "wheels"
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+    had = subprocess.run(
+        [*command, f"--dest={wheels}", f"torch=={version('torch')}"],
+        capture_output=True,
+        check=False,
+    )
+    if had.returncode:
+        yield {}
+        return
+    with serving(wheels) as (url, asked):
+        yield {"TORCH_INDEX": url}
+        assert any(path.endswith(".whl") for path in asked)
+
+
+def test_a_pickle_of_the_hub_is_converted_and_its_torch_stays_behind(
+    builder, torch_index, tmp_path
+):
+    names = ("config.json", "tokenizer.json", "tokenizer_config.json")
+    published = {name: (COMPACT_FOLDER / name).read_bytes() for name in names}
+    pickle = tmp_path / "pytorch_model.bin"
+    torch.save(load_file(COMPACT_FOLDER / "model.safetensors"), pickle)
+    published[pickle.name] = pickle.read_bytes()
+    with Hub().running() as hub:
+        model = f"acme/pickled@{hub.publish('acme/pickled', published)}"
+        given = {"MODEL": model, "MODEL_SHA256": file_sha256(pickle), "HF_ENDPOINT": hub.url}
+        built = builder.build("pickled", **given, **torch_index)
+        assert built.returncode == 0, built.stdout + built.stderr
+    with builder.mounted("pickled") as image:
+        folder = image.root / "models/model"
+        assert (folder / "model.safetensors").exists()
+        assert not (folder / pickle.name).exists()
+        assert not [path for path, _ in files(image) if "/torch/" in path]
         with starting(image) as container:
             container.server.wait_until_it_listens()
-            assert post(container, TEXTS)[1] == ["positive", "negative", "neutral"]
+            assert post(container, TEXTS) == (model, ["positive", "negative", "neutral"])
             os.kill(container.first_process, signal.SIGTERM)
             assert container.server.wait() == 0
+
+
+def test_traces_are_an_argument_of_the_build(builder, image):
+    assert not [path for path, _ in files(image) if "/opentelemetry/" in path]
+    built = builder.build("traced", TRACES="otlp")
+    assert built.returncode == 0, built.stdout + built.stderr
+    with (
+        builder.mounted("traced") as traced,
+        starting(traced, SENTIMENT_TRACES="otlp") as container,
+    ):
+        container.server.wait_until_it_listens()
+        assert post(container, TEXTS)[1] == ["positive", "negative", "neutral"]
+        os.kill(container.first_process, signal.SIGTERM)
+        assert container.server.wait() == 0
+    said = [line["message"] for line in container.server.log]
+    assert any("traces cannot be sent" in message for message in said)  # nobody listens there

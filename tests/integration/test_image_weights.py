@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from sentiment.manifest import file_sha256, verify_manifest
-from sentiment.models import COMPACT_FOLDER, FINBERT
+from sentiment.models import COMPACT_FOLDER, FINBERT, resolve_model
+from sentiment.origin import Origin, read_origin
 from tests.integration.test_hub import Hub
 
 COMMIT = "a" * 40
@@ -69,14 +70,11 @@ def test_the_bundled_model_is_laid_down_with_its_manifest_and_where_it_is_from(w
     digest = file_sha256(COMPACT_FOLDER / "model.safetensors")
     assert done.returncode == 0, done.stderr
     assert digest in done.stdout
-    assert verify_manifest(folder)["model.safetensors"] == digest
-    origin = json.loads((folder / "origin.json").read_text())
-    assert origin == {
-        "model": "compact",
-        "revision": digest[:12],
-        "weights": "model.safetensors",
-        "weights_sha256": digest,
-    }
+    named = verify_manifest(folder)
+    assert named["model.safetensors"] == digest
+    assert "origin.json" in named
+    assert read_origin(folder) == Origin("compact", digest[:12], digest, digest)
+    assert resolve_model(str(folder)).reference == f"compact@{digest[:12]}"
 
 
 @pytest.mark.parametrize(
@@ -112,7 +110,8 @@ def test_a_pickle_of_the_hub_becomes_the_same_tensors_in_a_form_that_needs_no_to
     assert converted.returncode == 0, converted.stderr
     assert not (folder / "pytorch_model.bin").exists()
     assert {"model.safetensors", "origin.json", "vocab.txt"} <= verify_manifest(folder).keys()
-    assert json.loads((folder / "origin.json").read_text())["weights_sha256"] == digest
+    assert read_origin(folder).published_sha256 == digest
+    assert resolve_model(str(folder)).reference == model
     before = torch.load(finbert_folder / "pytorch_model.bin", weights_only=True)
     after = load_file(folder / "model.safetensors")
     assert before.keys() == after.keys()

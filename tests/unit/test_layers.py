@@ -21,6 +21,7 @@ LAYERS = {
         "tokenization",
         "hub",
         "manifest",
+        "origin",
         "models",
     ],
     2: [

@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import pytest
@@ -5,6 +6,7 @@ import pytest
 from sentiment.errors import ModelError
 from sentiment.manifest import write_manifest
 from sentiment.models import read_model, resolve_base, resolve_model
+from sentiment.origin import Origin, write_origin
 
 CONFIG = {
     "model_type": "bert",
@@ -38,6 +40,52 @@ def test_labels_come_from_id2label_in_its_order_and_lower_case(make_model):
 def test_a_folder_is_named_by_itself_and_its_weights(make_model):
     model = resolve_model(str(make_model()))
     assert model.reference == "my-model@9a129038d9a0"  # sha256(b"weights")
+
+
+WEIGHTS_SHA256 = hashlib.sha256(b"weights").hexdigest()
+
+
+def test_a_folder_that_knows_its_origin_is_called_as_it_was_published(make_model):
+    folder, commit = make_model(), "ab" * 20
+    write_origin(folder, Origin("acme/model", commit, "0" * 64, WEIGHTS_SHA256))
+    assert resolve_model(str(folder)).reference == f"acme/model@{commit}"
+    base = resolve_base(str(folder))
+    assert (base.name, base.revision) == ("acme/model", commit)
+
+
+@pytest.mark.parametrize("resolve", [resolve_model, resolve_base])
+def test_other_weights_are_not_served_under_a_published_name(resolve, make_model):
+    folder = make_model()
+    write_origin(folder, Origin("acme/model", "ab" * 20, WEIGHTS_SHA256, "0" * 64))
+    with pytest.raises(ModelError, match=r"origin\.json: of other weights than those"):
+        resolve(str(folder))
+
+
+def test_an_origin_of_somebody_elses_is_passed_over(make_model):
+    folder = make_model(origin={"model": "acme/model", "url": "https://example.com"})
+    assert resolve_model(str(folder)).name == "my-model"
+
+
+@pytest.mark.parametrize("resolve", [resolve_model, resolve_base])
+@pytest.mark.parametrize(
+    "damage",
+    [{"sentiment_origin": 2}, {"model": ""}, {"revision": "main\r\nX: y"}, {"weights_sha256": 1}],
+)
+def test_a_damaged_origin_is_refused(resolve, make_model, damage):
+    folder = make_model()
+    write_origin(folder, Origin("acme/model", "ab" * 20, "0" * 64, WEIGHTS_SHA256))
+    path = folder / "origin.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | damage))
+    with pytest.raises(ModelError, match=r"origin\.json: "):
+        resolve(str(folder))
+
+
+@pytest.mark.parametrize("resolve", [resolve_model, resolve_base])
+def test_an_origin_that_is_cut_short_is_refused(resolve, make_model):
+    folder = make_model()
+    (folder / "origin.json").write_text("{")
+    with pytest.raises(ModelError, match=r"origin\.json: not JSON"):
+        resolve(str(folder))
 
 
 def test_safetensors_are_preferred_to_pickles(make_model):

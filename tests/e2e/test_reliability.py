@@ -55,7 +55,6 @@ def test_no_text_is_lost_doubled_or_answered_for_another_while_engines_die():
     assert report.figures["answered"]["500"] > 0
 
 
-@pytest.mark.nightly
 def test_the_memory_of_ten_thousand_requests_is_given_back():
     report = run(resources.memory(requests=10_000, warm_up=2_000))
     assert failures(report) == []

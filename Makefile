@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 CHECKOV := .checkov
+# Most tests wait for a server: two processes take little more than half the time of one. A file's
+# tests stay together, because they share its server; more processes want memory, 1.5 GiB each.
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test test-nightly test-offline lint screenshots format startup bench reliability \
@@ -15,7 +18,7 @@ serve: $(VENV)/runtime.stamp ## Start the server on port 8000 (PORT=, HOST=, SEN
 	$(RUN) -m sentiment serve --host $(or $(HOST),127.0.0.1) --port $(or $(PORT),8000)
 
 test: $(VENV)/dev.stamp ## Run every test (ARGS= goes to pytest)
-	$(RUN) -m pytest --cov --cov-report=term $(ARGS)
+	$(RUN) -m pytest $(PARALLEL) --cov --cov-report=term $(ARGS)
 
 test-nightly: $(VENV)/dev.stamp ## Run the tests that take minutes (ARGS= goes to pytest)
 	$(RUN) -m pytest -m nightly --timeout 3600 $(ARGS)

@@ -6,18 +6,30 @@ from sentiment.errors import SentimentError
 
 if TYPE_CHECKING:
     from sentiment.analyzer import Analyzer
+    from sentiment.bulk.scoring import Scorer
+    from sentiment.bulk.table import score_table
     from sentiment.predictions import Prediction, Predictions
     from sentiment.settings import Settings
 
 __version__ = "0.1.0"
 
-__all__ = ["Analyzer", "Prediction", "Predictions", "SentimentError", "Settings"]
+__all__ = [
+    "Analyzer",
+    "Prediction",
+    "Predictions",
+    "Scorer",
+    "SentimentError",
+    "Settings",
+    "score_table",
+]
 
 _MODULES = {
     "Analyzer": "sentiment.analyzer",
     "Prediction": "sentiment.predictions",
     "Predictions": "sentiment.predictions",
+    "Scorer": "sentiment.bulk.scoring",
     "Settings": "sentiment.settings",
+    "score_table": "sentiment.bulk.table",
 }
 
 

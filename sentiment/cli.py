@@ -1,9 +1,10 @@
 """The command line: `python -m sentiment serve | prepare | quantize | train | calibrate |
-evaluate | plan`.
+evaluate | plan | score`.
 
 Every failure that has a name ends in one line on standard error and an exit code:
 1 a figure misses what `evaluate` or `plan` was asked for, 2 usage, 3 settings, model, port or a
-library that is not installed, 4 data, 5 disk; a signal that ends a training its own, such as 143.
+library that is not installed, 4 data, 5 disk; a signal that ends what can be resumed its own,
+such as 143.
 """
 
 import json
@@ -18,6 +19,7 @@ import typer
 from typer.exceptions import TyperException
 
 from sentiment import options
+from sentiment.bulk.command import score
 from sentiment.errors import (
     DataError,
     Interrupted,
@@ -42,12 +44,13 @@ EXIT_CODES: dict[type[SentimentError], int] = {
 }
 
 app = typer.Typer(
-    help="Financial sentiment: serve a model, train one, evaluate it.",
+    help="Financial sentiment: serve a model, score files with it, train one, evaluate it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.command()(plan)
+app.command()(score)
 
 
 def main() -> None:

@@ -38,8 +38,8 @@ SentimentError
 ├── LibraryError                 a library that is needed is missing    exit code 3
 ├── DataError                    a data file cannot be used             exit code 4
 ├── StorageError                 the disk is full or cannot be written  exit code 5
-├── Interrupted                  a signal ended a training, which can be resumed: exit code
-                                 128 and the signal's number, 130 or 143
+├── Interrupted                  a signal ended what can be resumed, a training or bulk scoring:
+│                                exit code 128 and the signal's number, 130 or 143
 └── ThresholdMissed              a model falls short of what was asked  exit code 1
 
 A message never contains a client's text: messages reach logs and other people's screens.
@@ -303,7 +303,7 @@ class LibraryError(SentimentError):
 
 
 class DataError(SentimentError):
-    """A data file cannot be read as labelled texts; the message names file and line."""
+    """A data file cannot be used; the message names file and line."""
 
 
 class ThresholdMissed(SentimentError):
@@ -315,7 +315,7 @@ class StorageError(SentimentError):
 
 
 class Interrupted(SentimentError):
-    """A signal ended a training after its state was written; the message says how to go on."""
+    """A signal ended what can be resumed; the message says how to go on."""
 
     def __init__(self, message: str, *, signal_number: int) -> None:
         super().__init__(message)

@@ -155,8 +155,8 @@ class Tokenization:
         return _joined(parts)
 
     def encode_now(self, texts: Sequence[str]) -> Encodings:
-        """Tokenise `texts` for a caller without an event loop."""
-        return self._pool.submit(self._encode_chunk, texts).result()
+        """Tokenise `texts` on all threads, for a caller without an event loop."""
+        return _joined(list(self._pool.map(self._encode_chunk, _chunks(texts))))
 
     def _start_thread(self) -> None:
         self._local.tokenizer = Tokenizer.from_str(self._serialized)

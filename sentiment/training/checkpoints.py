@@ -10,7 +10,6 @@ Knows names, tensors and numbers; what they mean is the trainer's.
 
 import json
 import logging
-import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -23,8 +22,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from sentiment import storage
 from sentiment.errors import StorageError, first_line
 from sentiment.models import file_sha256
+from sentiment.storage import WRITING, flush
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,6 @@ KEPT = 2
 """The last good checkpoint, and the one before it should the last turn out torn."""
 
 MANIFEST = "sha256.json"
-WRITING = ".writing-"
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -172,52 +172,25 @@ def appearing(place: Path) -> Iterator[Path]:
         digests = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
         (folder / MANIFEST).write_text(json.dumps(digests, indent=2) + "\n", encoding="utf-8")
         for path in (*folder.iterdir(), folder):
-            _flush(path)
+            flush(path)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     if place.exists():  # of a run that was resumed from before it
         shutil.rmtree(place)
     folder.rename(place)
-    _flush(place.parent)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that holds its old text or the new one, whenever the process dies.
-
-    Raises:
-        OSError: the disk is full or cannot be written.
-    """
-    temporary = path.with_name(f"{WRITING}{path.name}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        _flush(temporary)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    temporary.replace(path)
-    _flush(path.parent)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush(place.parent)
 
 
 @contextmanager
 def storage_errors(place: Path) -> Iterator[None]:
-    """Say in one line what the disk refuses.
+    """Say in one line what the disk refuses, of tensors too.
 
     Raises:
         StorageError: an operation on a file failed.
     """
     try:
-        yield
-    except OSError as error:
-        file = error.filename2 or error.filename or place  # of two the one that is written
-        raise StorageError(f"{file}: cannot be written: {error.strerror or error}") from error
+        with storage.storage_errors(place):
+            yield
     except SafetensorError as error:
         raise StorageError(f"{place}: cannot be written: {first_line(error)}") from error

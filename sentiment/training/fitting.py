@@ -11,8 +11,9 @@ import transformers
 
 from sentiment.errors import OptionError
 from sentiment.models import BaseFiles, ModelFiles, file_sha256, find_weights
+from sentiment.storage import write_whole
 from sentiment.training.bases import load_classifier, load_training_tokenizer, mask_id
-from sentiment.training.checkpoints import is_whole, storage_errors, write_whole
+from sentiment.training.checkpoints import is_whole, storage_errors
 from sentiment.training.distillation import SoftTargetLoss, label_weights, smoothed, taught
 from sentiment.training.features import MaskedTexts, features
 from sentiment.training.flow import Signals

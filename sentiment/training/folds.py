@@ -16,7 +16,8 @@ import numpy as np
 from sentiment.errors import DataError
 from sentiment.models import BaseFiles, ModelFiles, read_model
 from sentiment.predictions import softmax
-from sentiment.training.checkpoints import Checkpoints, storage_errors, write_whole
+from sentiment.storage import write_whole
+from sentiment.training.checkpoints import Checkpoints, storage_errors
 from sentiment.training.classifier import Classifier
 from sentiment.training.datasets import Example
 from sentiment.training.fitting import fit

@@ -13,8 +13,9 @@ from typing import Any
 
 from sentiment.errors import ModelError, OptionError, first_line
 from sentiment.models import file_sha256, resolve_base, resolve_model
+from sentiment.storage import write_whole
 from sentiment.training.bases import write_json
-from sentiment.training.checkpoints import MANIFEST, Checkpoints, storage_errors, write_whole
+from sentiment.training.checkpoints import MANIFEST, Checkpoints, storage_errors
 from sentiment.training.datasets import Columns, Dataset, read_examples
 from sentiment.training.evaluation import earlier_trainings, known_before
 from sentiment.training.fitting import Fitted, fit

@@ -20,7 +20,8 @@ from rich.progress import (
 )
 
 from sentiment.errors import LibraryError
-from sentiment.training.checkpoints import storage_errors, write_whole
+from sentiment.storage import write_whole
+from sentiment.training.checkpoints import storage_errors
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,8 @@ from typing import Any
 
 from sentiment.errors import ModelError, OptionError
 from sentiment.models import BaseFiles, file_sha256, find_weights
-from sentiment.training.checkpoints import Checkpoints, storage_errors, write_whole
+from sentiment.storage import write_whole
+from sentiment.training.checkpoints import Checkpoints, storage_errors
 from sentiment.training.datasets import Dataset
 from sentiment.training.recipe import Recipe
 from sentiment.training.replacement import restore

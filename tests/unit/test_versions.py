@@ -35,6 +35,7 @@ def test_what_is_installed_is_not_below_its_floor(name):
     "file",
     [
         "requirements.txt",
+        "requirements-bulk.txt",
         "requirements-train.txt",
         "requirements-otel.txt",
         "requirements-dev.txt",

@@ -1,0 +1,184 @@
+"""`python -m sentiment score`: files in, a file with sentiment out."""
+
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from sentiment.errors import Interrupted, LibraryError, OptionError
+
+FORMATS = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+}
+"""Ending of a file's name -> its format."""
+
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+
+ON_ERROR = ("fail", "skip", "null")
+
+
+def score(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            help="CSV, TSV, JSON Lines or Parquet, also .gz and .zst: files, folders, globs, "
+            "gs:// and s3:// addresses, or - for standard input."
+        ),
+    ],
+    output: Annotated[
+        str, typer.Option(help="File to write: .csv, .tsv, .jsonl or .parquet, also .gz and .zst.")
+    ],
+    text_column: Annotated[str, typer.Option(help="Column of the text.")] = "text",
+    documents: Annotated[
+        bool, typer.Option(help="Score each sentence of a text, and sum up.")
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option(help="As SENTIMENT_MODEL: Hub name, folder, compact, auto.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="As SENTIMENT_PRECISION: auto, fp32, bf16, fp16, int8.")
+    ] = None,
+    input_format: Annotated[
+        str | None, typer.Option(help="csv, tsv, jsonl or parquet, where no name says it.")
+    ] = None,
+    on_error: Annotated[
+        str,
+        typer.Option(
+            help="Of rows without a text and the like: fail; skip, leave them out; null, keep "
+            "them without a score. OUTPUT.errors.csv says which, and why."
+        ),
+    ] = "fail",
+    prefix: Annotated[str, typer.Option(help="Of the names of the columns that are added.")] = "",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with what was interrupted, or begin.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the output, and what was interrupted.")
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder to write a page with plots to.")
+    ] = None,
+    date_column: Annotated[
+        str | None, typer.Option(help="Of the report: net sentiment by day.")
+    ] = None,
+    ticker_column: Annotated[
+        str | None, typer.Option(help="Of the report: net sentiment by ticker.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Score every row of a file, or of many, with the server's own engine.
+
+    All columns are kept; label, score, the probability of each label and truncated are added. The
+    output appears when it is complete. docs/bulk.md has more, and how to do it on a cluster.
+    """
+    _need_pyarrow()
+    from sentiment.bulk.joining import Rules
+    from sentiment.bulk.run import Job, score_files
+    from sentiment.bulk.summary import print_summary
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    if on_error not in ON_ERROR:
+        raise OptionError(f"--on-error {on_error} is none of {', '.join(ON_ERROR)}")
+    settings = _settings(model, precision)
+    output_format, compression = _format_of(output)
+    job = Job(
+        inputs=inputs,
+        input_format=input_format,
+        output=Path(output),
+        output_format=output_format,
+        output_compression=compression,
+        report=report,
+        date_column=date_column,
+        ticker_column=ticker_column,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    rules = Rules(
+        text_column=text_column,
+        documents=documents,
+        max_sentence_chars=settings.max_text_chars,
+        prefix=prefix,
+        on_error=on_error,
+    )
+    with _resumable():
+        summary = score_files(job, rules, settings)
+    if summary is None:
+        print(f"{output} is complete: nothing is left to do", file=sys.stderr)
+    elif as_json:
+        print(json.dumps(summary.as_dict(), indent=2))
+    else:
+        print_summary(summary)
+
+
+def _settings(model: str | None, precision: str | None) -> Any:
+    """Return the settings of the environment, but for what the options say."""
+    from sentiment.settings import ENV_PREFIX, Settings
+
+    for name, value in (("MODEL", model), ("PRECISION", precision)):
+        if value is not None:
+            os.environ[ENV_PREFIX + name] = value
+    return Settings.from_env()
+
+
+def _format_of(output: str) -> tuple[str, str | None]:
+    """Return format and compression by the name of the output."""
+    suffixes = [suffix.lower() for suffix in Path(output).suffixes]
+    compression = COMPRESSIONS.get(suffixes[-1]) if suffixes else None
+    if compression:
+        suffixes.pop()
+    found = FORMATS.get(suffixes[-1]) if suffixes else None
+    if found is None:
+        raise OptionError(
+            f"--output {output}: expected a name that ends in {', '.join(FORMATS)}, "
+            f"with {' or '.join(COMPRESSIONS)} behind it or not"
+        )
+    if found == "parquet" and compression:
+        raise OptionError(f"--output {output}: Parquet is compressed inside; leave the ending out")
+    return found, compression
+
+
+def _need_pyarrow() -> None:
+    if find_spec("pyarrow") is None:
+        raise LibraryError("pyarrow not installed: pip install -r requirements-bulk.txt")
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into an end that says how to go on.
+
+    Raises:
+        Interrupted: one of them came. The second ends the process at once.
+    """
+
+    came: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        for each in before:
+            signal.signal(each, signal.SIG_DFL)
+        raise KeyboardInterrupt  # which nobody on the way takes for a failure of the model
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "interrupted: the same command with --resume goes on", signal_number=came[0]
+        ) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

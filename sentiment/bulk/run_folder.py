@@ -1,0 +1,148 @@
+"""The folder beside the output where an unfinished run keeps what it has.
+
+`OUTPUT.run/` holds `run.json` (what is scored and with what), `scores.journal`, what was read from
+standard input, and while the output is being written, that. A run is continued only by the same:
+other rows, or another model, would make a table of two halves. When the output is in its place the
+folder goes.
+"""
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sentiment.errors import OptionError
+from sentiment.storage import flush, storage_errors, write_whole
+
+RECORD = "run.json"
+DISCARDED = ".discarded-"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The folder of one run, for this process alone."""
+
+    output: Path
+    path: Path
+    begun: dict[str, Any] | None
+    """The record of the run that is continued."""
+
+    def agree(self, record: dict[str, Any]) -> None:
+        """Note what is scored and with what, or see that it is what was begun.
+
+        Raises:
+            OptionError: another run was begun; says in what they differ.
+            StorageError: the folder cannot be written.
+        """
+        if self.begun is None:
+            with storage_errors(self.path):
+                write_whole(self.path / RECORD, json.dumps(record, indent=2) + "\n")
+            return
+        differing = [
+            f"{name}: {self.begun.get(name)!r}, not {record.get(name)!r}"
+            for name in sorted(self.begun.keys() | record.keys())
+            if self.begun.get(name) != record.get(name)
+        ]
+        if differing:
+            raise OptionError(
+                f"{self.path} is another run: it has {'; '.join(differing)}; "
+                "--overwrite instead of --resume begins anew"
+            )
+
+    def discard(self) -> None:
+        """Remove the folder: the run is done.
+
+        Raises:
+            StorageError: it cannot be removed.
+        """
+        with storage_errors(self.path):
+            _discard(self.path)
+
+
+@contextmanager
+def opened_run(output: Path, *, resume: bool, overwrite: bool) -> Iterator[RunFolder | None]:
+    """Make or continue the run folder of `output`; `None` if there is nothing left to do.
+
+    Raises:
+        OptionError: the output or an unfinished run is in the way, or another process is at it.
+        StorageError: the folder cannot be written.
+    """
+    path = output.with_name(f"{output.name}.run")
+    if resume and output.exists() and not path.exists():
+        yield None
+        return
+    if path.exists() and not (resume or overwrite):
+        raise OptionError(
+            f"{path} holds an unfinished run: --resume goes on with it, --overwrite begins anew"
+        )
+    if output.exists() and not (resume or overwrite):
+        raise OptionError(f"{output} is there already; --overwrite replaces it")
+    with storage_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / "lock").open("w")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel drops it with us
+        except OSError as error:
+            raise OptionError(f"{path}: another process is scoring there") from error
+        begun = _record(path) if resume else None
+        with storage_errors(path):
+            if begun is None:
+                _clear(path)
+            shutil.rmtree(_aside(path), ignore_errors=True)
+        try:
+            yield RunFolder(output, path, begun)
+        finally:
+            if path.exists() and not (path / RECORD).exists():
+                shutil.rmtree(path)  # nothing was begun: nothing to resume
+
+
+def put(written: Path, place: Path) -> None:
+    """Move a file to its place, for good; one that was there is gone.
+
+    Raises:
+        OSError: it cannot be moved.
+    """
+    flush(written)
+    written.replace(place)
+    flush(place.parent)
+
+
+def _discard(path: Path) -> None:
+    """Remove a folder, which is there as it was or gone whenever the process dies."""
+    aside = _aside(path)
+    path.rename(aside)
+    flush(path.parent)
+    shutil.rmtree(aside)
+
+
+def _record(path: Path) -> dict[str, Any] | None:
+    """Return what was begun; `None` where nothing was."""
+    record = path / RECORD
+    if not record.is_file():
+        return None
+    try:
+        begun = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise OptionError(f"{record}: not the record of a run; --overwrite begins anew") from error
+    if not isinstance(begun, dict):
+        raise OptionError(f"{record}: not the record of a run; --overwrite begins anew")
+    return begun
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f"{DISCARDED}{path.name}")
+
+
+def _clear(path: Path) -> None:
+    for each in path.iterdir():
+        if each.name == "lock":
+            continue
+        if each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each)
+        else:
+            each.unlink()

@@ -1,0 +1,232 @@
+"""Texts in, probabilities out, as fast as the engine goes: windows of them, without an event loop.
+
+While the engine computes one window, the next is read, tokenised and laid out.
+"""
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from sentiment.batching.policy import BatchFill
+from sentiment.batching.tuning import best_token_budget
+from sentiment.bulk.repeated import Flags, Lookup, RepeatedTexts
+from sentiment.engines import Engine, open_engine
+from sentiment.errors import InferenceFailed, ModelError, first_line
+from sentiment.models import ModelFiles, resolve_model
+from sentiment.predictions import Logits, Probabilities, softmax
+from sentiment.settings import Settings
+from sentiment.tokenization import Encodings, TokenIds, Tokenization, load_tokenizer
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What the model says of a window's texts."""
+
+    probabilities: Probabilities
+    """`float32 [texts, labels]`; not a number for a text on which the model fails."""
+    truncated: Flags
+    """`[texts]`: the text had more tokens than the model reads."""
+    computed: int = 0
+    """How many texts were computed; the others were the same as one of them, or as one before."""
+
+    @property
+    def failed(self) -> int | None:
+        """Index of the first text on which the model fails; `None` where it does on none."""
+        (failed,) = np.isnan(self.probabilities).any(axis=1).nonzero()
+        return int(failed[0]) if len(failed) else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A window that waits for the engine."""
+
+    lookup: Lookup
+    encodings: Encodings
+    """Of the texts to compute."""
+    batches: list[tuple[list[int], Any]]
+    """Indices into them, and the engine's batch of these."""
+
+
+class Scorer:
+    """A model that is loaded, and the threads that tokenise for it. For one caller at a time.
+
+    with Scorer.open(Settings()) as scorer:
+        scorer.score_texts(["Profit rose.", "Profit fell."]).probabilities
+    """
+
+    def __init__(
+        self,
+        *,
+        model: ModelFiles,
+        engine: Engine,
+        tokenization: Tokenization,
+        token_budget: int,
+        threads: int,
+    ) -> None:
+        """Assemble parts that are ready; `open` is the usual way in."""
+        self.model = model
+        self.engine = engine
+        self.token_budget = token_budget
+        """Most tokens in one forward pass."""
+        self.threads = threads
+        """Of a forward pass."""
+        self.engine_s = 0.0
+        """Seconds of forward passes so far."""
+        self._tokenization = tokenization
+        self._repeated = RepeatedTexts(labels=len(model.labels))
+
+    @classmethod
+    @contextmanager
+    def open(cls, settings: Settings, *, token_budget: int | None = None) -> Iterator[Self]:
+        """Find and load the model.
+
+        Args:
+            settings: which model, and how it is computed; what is of the server is passed over.
+            token_budget: instead of the setting's. The last digits of a score can depend on it.
+
+        Raises:
+            ModelError: the model cannot be had or loaded.
+        """
+        model = resolve_model(settings.model)
+        tokenizer = load_tokenizer(model.folder)
+        model.check_vocabulary(tokenizer.get_vocab_size())
+        engine = open_engine(
+            model,
+            engine=settings.engine,
+            device=settings.device,
+            threads=settings.thread_count,
+            precision=settings.precision,
+            cache=settings.cache_path,
+        )
+        if token_budget is None:
+            given = settings.token_budget
+            token_budget = best_token_budget(engine) if given == "auto" else given
+        with Tokenization(
+            tokenizer, max_tokens=model.max_tokens, threads=settings.thread_count
+        ) as tokenization:
+            yield cls(
+                model=model,
+                engine=engine,
+                tokenization=tokenization,
+                token_budget=token_budget,
+                threads=settings.thread_count,
+            )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Lower-cased, in the order of the columns of probabilities."""
+        return self.model.labels
+
+    def score_texts(self, texts: Sequence[str]) -> Scores:
+        """Score one window of texts."""
+        (scores,) = self.score_windows([texts])
+        return scores
+
+    def score_windows(self, windows: Iterable[Sequence[str]]) -> Iterator[Scores]:
+        """Score windows of texts, in order; the next one is read while one is computed.
+
+        The same texts in the same windows, from the same beginning, give the same bits.
+
+        Raises:
+            InferenceFailed: the model fails on every text of a batch: not they are at fault.
+        """
+        remaining = iter(windows)
+        with ThreadPoolExecutor(1, thread_name_prefix="prepare") as ahead:
+            upcoming = ahead.submit(self._prepare_next, remaining)
+            while (prepared := upcoming.result()) is not None:
+                upcoming = ahead.submit(self._prepare_next, remaining)
+                yield self._compute(prepared)
+
+    def recall(self, texts: Sequence[str], scores: Scores) -> None:
+        """Take note of a window that was scored before, as if it had been scored now."""
+        lookup = self._repeated.look_up(texts)
+        new = lookup.new
+        self._repeated.settle(lookup, scores.probabilities[new], scores.truncated[new])
+
+    def _prepare_next(self, windows: Iterator[Sequence[str]]) -> _Prepared | None:
+        texts = next(windows, None)
+        if texts is None:
+            return None
+        lookup = self._repeated.look_up(texts)
+        encodings = self._tokenization.encode_now([texts[index] for index in lookup.new])
+        lengths = [len(ids) for ids in encodings.ids]
+        batch_type = self.engine.batch_type
+        batches = [
+            (batch, batch_type.collate([encodings.ids[index] for index in batch]))
+            for batch in batches_by_length(lengths, self.token_budget, pads=batch_type.pads)
+        ]
+        return _Prepared(lookup, encodings, batches)
+
+    def _compute(self, prepared: _Prepared) -> Scores:
+        ids = prepared.encodings.ids
+        logits = np.empty((len(ids), len(self.labels)), dtype=np.float32)
+        for indices, batch in prepared.batches:
+            found = self._infer(batch, [ids[index] for index in indices])
+            if len(indices) > 1 and np.isnan(found).all():
+                raise InferenceFailed("the model fails on every text of a batch")
+            logits[indices] = found
+        probabilities, truncated = self._repeated.settle(
+            prepared.lookup,
+            softmax(logits, self.model.temperature),
+            prepared.encodings.truncated,
+        )
+        return Scores(probabilities, truncated, computed=len(ids))
+
+    def _infer(self, batch: Any, encodings: Sequence[TokenIds]) -> Logits:
+        """Classify a batch; of one that fails each half by itself, down to the text at fault.
+
+        Args:
+            batch: the engine's, of `encodings`.
+        """
+        began_at = time.perf_counter()
+        try:
+            logits = self.engine.infer(batch)
+        except Exception as error:
+            if len(encodings) == 1:
+                log.warning("the model fails on a text: %s", first_line(error))
+                return np.full((1, len(self.labels)), np.nan, dtype=np.float32)
+        else:
+            self.engine_s += time.perf_counter() - began_at
+            if logits.shape[1] != len(self.labels):
+                raise ModelError(
+                    f"{self.model.reference}: gives another number of scores than it has labels"
+                )
+            return logits
+        middle = len(encodings) // 2
+        halves = (encodings[:middle], encodings[middle:])
+        collate = self.engine.batch_type.collate
+        return np.concatenate([self._infer(collate(half), half) for half in halves])
+
+
+def batches_by_length(lengths: Sequence[int], token_budget: int, *, pads: bool) -> list[list[int]]:
+    """Cut texts into batches of similar length, the longest first.
+
+    Similar lengths waste no padding, and where nothing pads they leave attention nothing to look
+    past. The longest come first, so that what is too much for the memory is met at once.
+
+    Args:
+        lengths: tokens of each text.
+        token_budget: most tokens in a batch, with padding where the engine pads.
+
+    Returns:
+        Indices into `lengths`, each in one batch.
+    """
+    batches: list[list[int]] = []
+    order: npt.NDArray[np.int64] = np.argsort(-np.array(lengths, dtype=np.int64), kind="stable")
+    fill = BatchFill(token_budget, pads=pads)
+    for index in order.tolist():
+        if not batches or not fill.fits(lengths[index]):
+            batches.append([])
+            fill = BatchFill(token_budget, pads=pads)
+        batches[-1].append(index)
+        fill.add(lengths[index])
+    return batches

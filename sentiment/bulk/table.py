@@ -103,7 +103,7 @@ def _chunks(batches: Iterator[pa.RecordBatch]) -> Iterator[Chunk]:
         for start in range(0, batch.num_rows, CHUNK_ROWS):
             part = batch.slice(start, CHUNK_ROWS)
             numbers = np.arange(first, first + part.num_rows)
-            yield Chunk("row", numbers, part, {})
+            yield Chunk(file="row", numbers=numbers, columns=part, faults={})
             first += part.num_rows
 
 

@@ -130,6 +130,7 @@ LAYERS = {
         "bulk.__init__",
         "bulk.summary",
         "bulk.tally",
+        "bulk.progress",
         "bulk.periods",
     ],
     6: [
@@ -212,6 +213,7 @@ DOORS = {
         "training.report",
         "training.progress",
         "planning.page",
+        "bulk.progress",
     },
     "pyarrow": {"training.rows", "bulk"},
     "typer": {"cli", "options", "planning.command"},

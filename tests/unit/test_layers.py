@@ -132,6 +132,9 @@ LAYERS = {
         "bulk.tally",
         "bulk.progress",
         "bulk.periods",
+        "bulk.report_page",
+        "bulk.report_plots",
+        "bulk.report",
     ],
     6: [
         "planning.virtual",
@@ -208,7 +211,7 @@ DOORS = {
     "prometheus_client": {"metrics"},
     "sklearn": {"training.trainer"},
     "scipy": {"training.measures", "training.temperature"},
-    "matplotlib": {"training.look", "training.plots"},
+    "matplotlib": {"training.look", "training.plots", "bulk.report_plots"},
     "rich": {
         "training.report",
         "training.progress",

@@ -1,13 +1,10 @@
-"""Plots of an evaluation. The only door to matplotlib."""
+"""Plots of an evaluation."""
 
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from math import ceil, floor, nan
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,10 +14,9 @@ from matplotlib.ticker import PercentFormatter
 
 from sentiment.predictions import LABELS
 from sentiment.training.evaluation import model_names
+from sentiment.training.look import COLOURS, house_look, save
 from sentiment.training.textsets import set_title
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Told apart with any colour vision (Okabe and Ito 2008, "Color universal design")."""
 MARKERS = "osD^vP"
 """For prints in grey, and where there are more models than colours."""
 
@@ -31,20 +27,6 @@ MARGIN = 0.03
 QUARTERS = (0, 0.25, 0.5, 0.75, 1)
 FEW_TEXTS = 10
 """A bin of fewer is drawn pale: its accuracy is mostly chance."""
-DPI = 120
-
-STYLE: Any = {
-    "text.parse_math": False,  # a model's name may hold a dollar sign
-    "font.size": 10,
-    "axes.titlesize": 10.5,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "0.6",
-    "axes.axisbelow": True,
-    "grid.color": "0.9",
-    "legend.frameon": False,
-}
 
 
 def draw_plots(folder: Path, evaluation: dict[str, Any]) -> dict[str, list[str]]:
@@ -55,31 +37,17 @@ def draw_plots(folder: Path, evaluation: dict[str, Any]) -> dict[str, list[str]]
         is known to group by), `confusion` and `reliability` (one a model, in their order).
     """
     drawn: dict[str, list[str]] = {"confusion": [], "reliability": []}
-    with _look():
-        drawn["overview"] = [_save(_overview(evaluation), folder / "overview.png")]
-        drawn["labels"] = [_save(_labels(evaluation), folder / "labels.png")]
-        drawn["groups"] = [_save(_groups(evaluation), folder / "groups.png")]
+    with house_look():
+        drawn["overview"] = [save(_overview(evaluation), folder / "overview.png")]
+        drawn["labels"] = [save(_labels(evaluation), folder / "labels.png")]
+        drawn["groups"] = [save(_groups(evaluation), folder / "groups.png")]
         for number, entry in enumerate(evaluation["models"], start=1):
             for kind, figure in (
                 ("confusion", _confusion(evaluation, entry)),
                 ("reliability", _reliability(evaluation, entry)),
             ):
-                drawn[kind].append(_save(figure, folder / f"{kind}-{number}.png"))
+                drawn[kind].append(save(figure, folder / f"{kind}-{number}.png"))
     return drawn
-
-
-@contextmanager
-def _look() -> Iterator[None]:
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        # A set may be named in a script that the font lacks: boxes are no reason for noise.
-        warnings.filterwarnings("ignore", "Glyph .* missing")
-        yield
-
-
-def _save(figure: Figure, path: Path) -> str:
-    # The software's version would make two reports of one evaluation differ.
-    figure.savefig(path, dpi=DPI, metadata={"Software": None})
-    return path.name
 
 
 def _overview(evaluation: dict[str, Any]) -> Figure:

@@ -1,0 +1,326 @@
+"""The figures of a run, summed up chunk by chunk in bounded memory.
+
+Probabilities are summed as integers, so a sum is exact and does not depend on where one chunk ends
+and the next begins: a run that was interrupted and resumed comes to the same digits.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sentiment.bulk.summary import SCORE_BINS, Group, Grouping, LabelFigures, Speed, Summary
+from sentiment.documents import NEGATIVE, POSITIVE
+from sentiment.errors import DataError, first_line
+from sentiment.predictions import Probabilities
+
+MAX_GROUPS = 100_000
+"""Days or tickers that are told apart; rows of any that come later are summed up together."""
+
+NAME_CHARACTERS = 100
+"""Of a ticker that are kept: tickers that differ only behind them are one."""
+
+ONE = 2**30
+"""A probability of 1 as an integer: a sum of eight billion fits in 64 bits, and the error of a
+probability, 2**-31, is far below that of single precision."""
+
+SLICE_ROWS = 2**20
+"""Rows summed up at once: few enough for `np.bincount`, whose weights are doubles, to be exact."""
+
+DAY_CHARACTERS = len("2026-11-21T")
+
+EPOCH = date(1970, 1, 1).toordinal()
+
+Integers = npt.NDArray[np.int64]
+
+
+def check_columns(
+    schema: pa.Schema, *, date_column: str | None = None, ticker_column: str | None = None
+) -> None:
+    """Find out, before anything is scored, whether rows can be grouped by these columns.
+
+    Raises:
+        DataError: one is not there, or holds neither dates nor tickers.
+    """
+    for option, column, keys in (
+        ("--date-column", date_column, _days),
+        ("--ticker-column", ticker_column, _tickers),
+    ):
+        if column is None:
+            continue
+        if len(schema.get_all_field_indices(column)) != 1:
+            there = ", ".join(map(repr, schema.names))
+            shown = there if len(there) <= 300 else f"{there[:297]}..."
+            raise DataError(f"expected one column named {column!r} ({option}); there are {shown}")
+        kind = schema.field(column).type
+        try:
+            # One row, because of none a time zone that is not known is not looked up.
+            keys(_plain(pa.nulls(1, kind)))
+        except DataError as error:
+            raise DataError(f"column {column!r} ({option}): {error}") from error
+
+
+class Tally:
+    """Sums over the rows of a run. Grows by the days and tickers that it meets, up to a bound."""
+
+    def __init__(
+        self,
+        *,
+        labels: Sequence[str],
+        date_column: str | None = None,
+        ticker_column: str | None = None,
+    ) -> None:
+        """Begin with no rows.
+
+        Args:
+            labels: in the order of the columns of the probabilities.
+            date_column: by whose days to group; a date, a timestamp, or text in ISO 8601.
+            ticker_column: by whose texts or integers to group.
+        """
+        self._labels = tuple(labels)
+        self._has_net = {POSITIVE, NEGATIVE} <= set(labels)
+        self._rows = 0
+        self._truncated = 0
+        self._label_counts = np.zeros(len(labels), np.int64)
+        self._probability_sums = np.zeros(len(labels), np.int64)
+        self._score_sum = 0
+        self._score_bins = np.zeros(SCORE_BINS, np.int64)
+        self._days = None if date_column is None else _Sums(date_column, _days, len(labels))
+        self._tickers = (
+            None if ticker_column is None else _Sums(ticker_column, _tickers, len(labels))
+        )
+
+    def add(
+        self,
+        rows: pa.RecordBatch,
+        *,
+        probabilities: Probabilities,
+        truncated: npt.NDArray[np.bool_],
+    ) -> None:
+        """Add some consecutive rows.
+
+        Args:
+            rows: `[rows]`, the named columns among theirs.
+            probabilities: `float32 [rows, labels]`, NaN where a row has no score.
+            truncated: `bool [rows]`; of a row without a score it does not count.
+
+        Raises:
+            DataError: a column is not what `check_columns` accepts.
+        """
+        for start in range(0, rows.num_rows, SLICE_ROWS):
+            part = slice(start, start + SLICE_ROWS)
+            self._add(rows.slice(start, SLICE_ROWS), probabilities[part], truncated[part])
+
+    def _add(
+        self,
+        rows: pa.RecordBatch,
+        probabilities: Probabilities,
+        truncated: npt.NDArray[np.bool_],
+    ) -> None:
+        self._rows += rows.num_rows
+        scored = ~np.isnan(probabilities).any(axis=1)
+        given = probabilities[scored]
+        integers = np.rint(given.astype(np.float64) * ONE).astype(np.int64)
+        best = given.argmax(axis=1)
+        scores = given.max(axis=1).astype(np.float64)
+        self._truncated += int(truncated[scored].sum())
+        self._label_counts += np.bincount(best, minlength=len(self._labels))
+        self._probability_sums += integers.sum(axis=0)
+        self._score_sum += int(integers.max(axis=1).sum())
+        bins = np.minimum((scores * SCORE_BINS).astype(np.int64), SCORE_BINS - 1)
+        self._score_bins += np.bincount(bins, minlength=SCORE_BINS)
+        nets = (
+            integers[:, self._labels.index(POSITIVE)] - integers[:, self._labels.index(NEGATIVE)]
+            if self._has_net
+            else np.zeros(len(given), np.int64)
+        )
+        for sums in filter(None, (self._days, self._tickers)):
+            column = _plain(rows.column(rows.schema.get_field_index(sums.column)))
+            sums.add(column.filter(pa.array(scored)), best=best, nets=nets)
+
+    def summary(self, speed: Speed, *, bad_rows: int = 0) -> Summary:
+        """Return the figures of all rows so far."""
+        scored = int(self._label_counts.sum())
+        means = [_mean(int(total), scored) for total in self._probability_sums]
+        net = _mean(self._net_sum(), scored) if self._has_net else None
+        return Summary(
+            rows=self._rows,
+            scored=scored,
+            bad_rows=bad_rows,
+            truncated=self._truncated,
+            labels=tuple(
+                LabelFigures(
+                    label=label,
+                    rows=count,
+                    share=count / scored if scored else None,
+                    mean_probability=mean,
+                )
+                for label, count, mean in zip(
+                    self._labels, self._label_counts.tolist(), means, strict=True
+                )
+            ),
+            net=net,
+            mean_score=_mean(self._score_sum, scored),
+            score_histogram=tuple(self._score_bins.tolist()),
+            by_day=self._grouping(self._days, lambda group: group.name),
+            by_ticker=self._grouping(self._tickers, lambda group: (-group.rows, group.name)),
+            speed=speed,
+        )
+
+    def _net_sum(self) -> int:
+        positive, negative = (self._labels.index(label) for label in (POSITIVE, NEGATIVE))
+        return int(self._probability_sums[positive]) - int(self._probability_sums[negative])
+
+    def _grouping(self, sums: "_Sums | None", order: Callable[[Group], Any]) -> Grouping | None:
+        if sums is None:
+            return None
+        others, *groups = sums.groups(with_net=self._has_net)
+        return Grouping(
+            column=sums.column,
+            groups=tuple(sorted(groups, key=order)),
+            others=others if others.rows else None,
+            nameless_rows=sums.nameless_rows,
+        )
+
+
+def _mean(total: int, count: int) -> float | None:
+    return total / (count * ONE) if count else None
+
+
+class _Sums:
+    """Counts of labels and sums of the net sentiment by the values of one column."""
+
+    def __init__(self, column: str, keys: Callable[[pa.Array], pa.Array], labels: int) -> None:
+        self.column = column
+        self.nameless_rows = 0
+        self._keys = keys
+        self._places: dict[str, int] = {}
+        self._label_counts = np.zeros((1, labels), np.int64)
+        """`[groups, labels]`; the first is of the values beyond `MAX_GROUPS`."""
+        self._nets = np.zeros(1, np.int64)
+
+    def add(self, values: pa.Array, *, best: Integers, nets: Integers) -> None:
+        """Add rows: their values in the column, `_plain`; labels; net sentiment in `ONE`s."""
+        keys = self._keys(values).dictionary_encode()
+        named = np.asarray(keys.is_valid())
+        self.nameless_rows += int(len(named) - named.sum())
+        indices = keys.indices.drop_null().to_numpy()
+        # In the order of the rows, so which values come too late does not depend on the chunks.
+        places = np.array([self._place(name) for name in keys.dictionary.to_pylist()], np.int64)
+        self._grow()
+        labels = self._label_counts.shape[1]
+        counts = np.bincount(indices * labels + best[named], minlength=len(places) * labels)
+        sums = np.bincount(indices, weights=nets[named], minlength=len(places))
+        # Not `+=`, which would count but one of several values in the same place.
+        np.add.at(self._label_counts, places, counts.reshape(-1, labels))
+        np.add.at(self._nets, places, sums.astype(np.int64))
+
+    def _place(self, name: str) -> int:
+        place = self._places.get(name)
+        if place is None:
+            place = len(self._places) + 1 if len(self._places) < MAX_GROUPS else 0
+            if place:
+                self._places[name] = place
+        return place
+
+    def _grow(self) -> None:
+        if (missing := len(self._places) + 1 - len(self._nets)) > 0:
+            more = max(missing, len(self._nets))
+            self._label_counts = np.pad(self._label_counts, ((0, more), (0, 0)))
+            self._nets = np.pad(self._nets, (0, more))
+
+    def groups(self, *, with_net: bool) -> list[Group]:
+        """Return the group of the others, which may have no row, and then all that have a name."""
+        counts = self._label_counts.tolist()
+        nets = self._nets.tolist()
+        return [
+            Group(
+                name=name,
+                rows=sum(counts[place]),
+                net=_mean(nets[place], sum(counts[place])) if with_net else None,
+                label_counts=tuple(counts[place]),
+            )
+            for place, name in enumerate(("", *self._places))
+        ]
+
+
+def _days(values: pa.Array) -> pa.Array:
+    """Return the day of each value as ISO text, null where there is none that can be read.
+
+    A timestamp is of the day that it is in its own time zone, text of the day that it names.
+
+    Raises:
+        DataError: the column holds something else.
+    """
+    kind = values.type
+    if pa.types.is_null(kind):
+        return pa.nulls(len(values), pa.string())
+    if pa.types.is_string(kind):
+        return _days_of_text(values)
+    if pa.types.is_timestamp(kind) and kind.tz is not None:
+        try:
+            values = pc.local_timestamp(values)
+        except pa.ArrowInvalid as error:
+            raise DataError(first_line(error)) from error
+    elif not pa.types.is_temporal(kind) or pa.types.is_time(kind) or pa.types.is_duration(kind):
+        raise DataError(f"expected dates, timestamps or text in ISO 8601, it is of type {kind}")
+    keys = values.cast(pa.date32(), safe=False).dictionary_encode()
+    numbers = keys.dictionary.cast(pa.int32()).to_pylist()
+    return pa.array([_day_of_number(number) for number in numbers], pa.string()).take(keys.indices)
+
+
+def _day_of_number(number: int) -> str | None:
+    """Return the day so many after 1970-01-01; none outside of the calendar's years 1 to 9999."""
+    try:
+        return date.fromordinal(EPOCH + number).isoformat()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _days_of_text(values: pa.Array) -> pa.Array:
+    # Of a million rows there are but some hundred different days to read.
+    keys = pc.utf8_slice_codeunits(values, 0, DAY_CHARACTERS).dictionary_encode()
+    days = [_day_of_text(text) for text in keys.dictionary.to_pylist()]
+    return pa.array(days, pa.string()).take(keys.indices)
+
+
+def _day_of_text(text: str) -> str | None:
+    try:
+        return date.fromisoformat(text.replace("T", " ").split(" ")[0]).isoformat()
+    except ValueError:
+        return None
+
+
+def _tickers(values: pa.Array) -> pa.Array:
+    """Return each value as text, trimmed and cut; null where nothing is left.
+
+    Raises:
+        DataError: the column holds something else than text or integers.
+    """
+    kind = values.type
+    if pa.types.is_null(kind):
+        return pa.nulls(len(values), pa.string())
+    if not pa.types.is_string(kind) and not pa.types.is_integer(kind):
+        raise DataError(f"expected text or integers, it is of type {kind}")
+    names = pc.utf8_slice_codeunits(
+        pc.utf8_trim_whitespace(values.cast(pa.string())), 0, NAME_CHARACTERS
+    )
+    return pc.if_else(pc.equal(names, ""), pa.scalar(None, pa.string()), names)
+
+
+def _plain(values: pa.Array) -> pa.Array:
+    """Return text of any representation as plain text, and anything else as it is.
+
+    Of a string view Arrow knows hardly any function.
+    """
+    kind = values.type
+    if pa.types.is_dictionary(kind):
+        values = values.dictionary_decode()
+        kind = values.type
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return values.cast(pa.string())
+    return values

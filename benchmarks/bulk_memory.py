@@ -119,7 +119,7 @@ def watched_run(table: Path, rows: int, settings: dict[str, str]) -> dict[str, f
         "seconds": significant(ended.seconds),
         "texts_s": significant(rows / ended.seconds),
         "cpu_s": significant(ended.cpu_s),
-        "peak_mib": significant(watched.high_water_mib),
+        "peak_mib": significant(max(watched.high_water_mib, ended.peak_mib)),
         "sampled_rss_mib": watched.rss_mib,
         "sampled_pss_mib": watched.pss_mib,
         "samples": watched.samples,

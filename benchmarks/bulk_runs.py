@@ -40,6 +40,8 @@ class Ended:
     """In which it was allowed to run, from the start of its process to its end."""
     cpu_s: float
     """Of the process and those of its children that it waited for."""
+    peak_mib: float
+    """Resident in the largest of those processes, as the kernel kept count until the end."""
     foreign_cores: float
     """Used by others meanwhile; of a run with pauses this says nothing."""
     said: str
@@ -151,6 +153,7 @@ class Run:
             code=self._process.returncode,
             seconds=self._ran_s,
             cpu_s=usage.ru_utime + usage.ru_stime,
+            peak_mib=usage.ru_maxrss / 1024,
             foreign_cores=foreign_cores,
             said=lines[-1] if lines else "nothing said",
         )

@@ -26,7 +26,7 @@ from benchmarks.texts import financial_texts
 from sentiment.models import COMPACT_FOLDER
 from sentiment.tokenization import Tokenization, load_tokenizer
 
-KILLED = Ended(code=-9, seconds=1.0, cpu_s=1.0, foreign_cores=0.0, said="")
+KILLED = Ended(code=-9, seconds=1.0, cpu_s=1.0, peak_mib=1.0, foreign_cores=0.0, said="")
 
 
 def python(script):
@@ -89,6 +89,7 @@ def test_a_run_ends_with_its_time_and_its_last_words():
         ended = run.wait()
     assert (ended.code, ended.said) == (1, "file: x")
     assert ended.seconds > 0
+    assert ended.peak_mib > 1
     with pytest.raises(BenchmarkError, match="ended with code 1: oh"):
         finished(python("import sys; sys.exit('oh')"), {})
 

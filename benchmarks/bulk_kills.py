@@ -21,6 +21,9 @@ from benchmarks.models import model_folder
 
 OUTPUT = "scored.parquet"
 RUN_FOLDER = f"{OUTPUT}.run"
+JOURNAL = "scores.journal"
+WRITTEN = "output"
+"""In the run's folder, until it is whole."""
 
 BAD_ROW_EVERY = 500
 """The side file must have something in it."""
@@ -42,7 +45,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
     texts = headlines(arguments.texts, arguments.rows)
     write_table(table, texts, bad_row_every=BAD_ROW_EVERY)
     # All runs use the same folder: a report may name its files.
-    command = score_command(table, place / OUTPUT, *MORE, "--report", str(place / "report.md"))
+    command = score_command(table, place / OUTPUT, *MORE, "--report", str(place / "report"))
     unbroken, duration_s = unbroken_run(place, command, settings)
     again, duration_s = unbroken_run(place, command, settings)
     if different(unbroken, again):
@@ -102,17 +105,15 @@ def killed_run(
 
 
 def phase(ended: Ended, place: Path) -> str:
-    """Return how far a run had come by what it left: the temporary table has the output's name."""
+    """Return how far a run had come, by what it left."""
     if ended.code >= 0:
         return "ended" if ended.code == 0 else f"failed with {ended.code}"
-    files = {path.relative_to(place): path.stat().st_size for path in files_below(place)}
-    if Path(OUTPUT) in files:
+    if (place / OUTPUT).exists():
         return "after the rename"
-    if any(OUTPUT in path.name for path in files):
+    if (place / RUN_FOLDER / WRITTEN).exists():
         return "writing"
-    if any(size for path, size in files.items() if RUN_FOLDER in path.parts):
-        return "scoring"
-    return "start"
+    journal = place / RUN_FOLDER / JOURNAL
+    return "scoring" if journal.exists() and journal.stat().st_size else "start"
 
 
 def unbroken_run(

@@ -74,7 +74,7 @@ def base_parser(description: str | None, *, several_texts: bool = False) -> argp
     parser.add_argument(
         "--model",
         default="compact",
-        help="compact, bert-base or bert-tiny (random weights, made when first wanted), or a folder",
+        help="compact, bert-base or bert-tiny (random weights, made when wanted), or a folder",
     )
     parser.add_argument(
         "--texts",

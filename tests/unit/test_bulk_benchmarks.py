@@ -16,7 +16,16 @@ from benchmarks.bulk_data import (
     read_headlines,
     write_table,
 )
-from benchmarks.bulk_kills import OUTPUT, RUN_FOLDER, different, digests, kill_moments, phase
+from benchmarks.bulk_kills import (
+    JOURNAL,
+    OUTPUT,
+    RUN_FOLDER,
+    WRITTEN,
+    different,
+    digests,
+    kill_moments,
+    phase,
+)
 from benchmarks.bulk_memory import Watched, high_water_mib
 from benchmarks.bulk_pipeline import agreement, ratios
 from benchmarks.bulk_runs import Ended, Run, finished
@@ -184,13 +193,13 @@ def test_every_part_of_a_run_has_a_moment_to_be_killed_at():
 
 def test_what_a_killed_run_left_says_how_far_it_had_come(tmp_path):
     assert phase(KILLED, tmp_path) == "start"
-    journal = tmp_path / RUN_FOLDER / "journal"
+    journal = tmp_path / RUN_FOLDER / JOURNAL
     journal.parent.mkdir()
     journal.touch()
     assert phase(KILLED, tmp_path) == "start"
     journal.write_bytes(b"window")
     assert phase(KILLED, tmp_path) == "scoring"
-    (tmp_path / f".writing-{OUTPUT}").touch()
+    (tmp_path / RUN_FOLDER / WRITTEN).touch()
     assert phase(KILLED, tmp_path) == "writing"
     (tmp_path / OUTPUT).touch()
     assert phase(KILLED, tmp_path) == "after the rename"

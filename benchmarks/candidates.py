@@ -76,6 +76,10 @@ class OpenEngine(Protocol):
         """Cut encodings into batches as a server would, in the order of arrival."""
         ...
 
+    def choose_token_budget(self, encodings: Sequence[Int64]) -> None:
+        """Measure on these which size of batch suits best, where that is open."""
+        ...
+
     def infer(self, batch: Any) -> object:
         """Run one batch."""
         ...
@@ -115,10 +119,10 @@ class ProjectEngine:
 
     def lay_out(self, encodings: Sequence[Int64]) -> list[Laid]:
         if not self._token_budget and len(encodings) >= TRIAL_TEXTS:
-            self._choose_token_budget(encodings[:TRIAL_TEXTS])
+            self.choose_token_budget(encodings[:TRIAL_TEXTS])
         return self._laid(encodings, self._token_budget or self._budgets[-1])
 
-    def _choose_token_budget(self, encodings: Sequence[Int64]) -> None:
+    def choose_token_budget(self, encodings: Sequence[Int64]) -> None:
         """Try every budget twice, as the server's warm-up may, and keep the fastest."""
         seconds: dict[int, float] = {}
         for budget in self._budgets * 2:
@@ -169,6 +173,9 @@ class Transformers:
             self._padded(encodings[first : first + self._batch_texts])
             for first in range(0, len(encodings), self._batch_texts)
         ]
+
+    def choose_token_budget(self, encodings: Sequence[Int64]) -> None:
+        """Do nothing: the number of texts in a batch is given."""
 
     def infer(self, batch: dict[str, Int64]) -> object:
         with self._inference_mode():

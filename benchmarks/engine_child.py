@@ -2,6 +2,8 @@
 
 Commands, each a line of JSON with `do`:
 `throughput` (`texts`, `seconds`): batches of token ids, tokenised before the clock starts;
+`sort` (`texts`, `window_texts`), then `turn` (`seconds`), often: the same of texts sorted by
+length, window by window;
 `latency` (`texts` or `tokens`, `seconds`): one text after the other;
 `score` (`texts`): from texts to scores, tokenizer included.
 """
@@ -30,8 +32,13 @@ from benchmarks.candidates import (
 from sentiment.errors import first_line
 
 WARM_UP_S = 2.0
+WARM_UP_BATCHES = 40
+
 LATENCY_PASSES = 10
 """At least; a median of fewer says nothing."""
+
+BUDGET_TEXTS = 512
+"""On which a token budget is chosen for many: a second of work, from all over them."""
 
 CHUNK_TEXTS = 4096
 """How many texts `score` takes at a time, as a request of the largest size would."""
@@ -50,11 +57,24 @@ class EngineChild:
     def throughput(self, texts: list[str], seconds: float) -> dict[str, float]:
         """Run batches of `texts` for `seconds`, from where the last call stopped."""
         if texts != self._given:
-            self._given, self._next = texts, 0
-            encodings = self._texts.encode(texts)
-            self._batches = self._engine.lay_out(encodings)
-            self._mean_tokens = sum(map(len, encodings)) / len(texts)
-            self._warm_up()
+            self._given = texts
+            self._take(self._texts.encode(texts))
+        return self.turn(seconds)
+
+    def sort(self, texts: list[str], window_texts: int) -> dict[str, int]:
+        """Make batches of `texts` as bulk scoring does, and choose the budget that suits them."""
+        encodings = self._texts.encode(texts)
+        self._engine.choose_token_budget(encodings[:: max(1, len(encodings) // BUDGET_TEXTS)])
+        windows = (
+            sorted(encodings[first : first + window_texts], key=len)
+            for first in range(0, len(encodings), window_texts)
+        )
+        self._given = []
+        self._take(list(itertools.chain.from_iterable(windows)))
+        return {"texts": len(encodings), "batches": len(self._batches)}
+
+    def turn(self, seconds: float) -> dict[str, float]:
+        """Run the batches that were made for `seconds`, from where the last call stopped."""
         tokens = computed = 0
         began_at = time.perf_counter()
         while (elapsed_s := time.perf_counter() - began_at) < seconds or not tokens:
@@ -66,6 +86,8 @@ class EngineChild:
             # Of texts of the mean length: which texts fell into the time must not matter.
             "texts_s": tokens / elapsed_s / self._mean_tokens,
             "tokens_s": tokens / elapsed_s,
+            "texts": tokens / self._mean_tokens,
+            "seconds": elapsed_s,
             "padding_ratio": 1 - tokens / computed,
         }
 
@@ -94,13 +116,19 @@ class EngineChild:
                 self._engine.infer(laid.batch)
         return {"seconds": time.perf_counter() - began_at}
 
+    def _take(self, encodings: Sequence[Int64]) -> None:
+        self._batches, self._next = self._engine.lay_out(encodings), 0
+        self._mean_tokens = sum(map(len, encodings)) / len(encodings)
+        self._warm_up()
+
     def _synthetic(self, tokens: int) -> Int64:
         words = self._texts.encode(["the company said that net sales rose " * 80])[0]
         return np.concatenate([words[: tokens - 1], words[-1:]])
 
     def _warm_up(self) -> None:
         ends_at = time.perf_counter() + WARM_UP_S
-        for laid in self._batches:
+        # From all over the texts: kernels are made for each shape when it first comes.
+        for laid in self._batches[:: max(1, len(self._batches) // WARM_UP_BATCHES)]:
             self._engine.infer(laid.batch)
             if time.perf_counter() > ends_at:
                 break

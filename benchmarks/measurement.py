@@ -28,7 +28,9 @@ INSTRUCTIONS = (
 )  # fmt: skip
 """Of the processor, what decides how fast a matrix is multiplied in which precision."""
 
-LIBRARIES = ("numpy", "openvino", "starlette", "tokenizers", "torch", "transformers", "uvicorn")
+LIBRARIES = (
+    "numpy", "openvino", "pyarrow", "starlette", "tokenizers", "torch", "transformers", "uvicorn",
+)  # fmt: skip
 
 Figures = dict[str, float]
 
@@ -66,17 +68,18 @@ def significant(value: float, digits: int = 4) -> float:
     return float(f"{value:.{digits}g}")
 
 
-def base_parser(description: str | None) -> argparse.ArgumentParser:
-    """Return a parser with the options that every benchmark has."""
+def base_parser(description: str | None, *, several_texts: bool = False) -> argparse.ArgumentParser:
+    """Return a parser with the options that every benchmark has; `--texts` perhaps repeatedly."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
         "--model",
         default="compact",
-        help="compact, bert-base (random weights, made when first wanted), or a model folder",
+        help="compact, bert-base or bert-tiny (random weights, made when wanted), or a folder",
     )
     parser.add_argument(
         "--texts",
         type=Path,
+        action="append" if several_texts else "store",
         metavar="FILE",
         help="one text a line, or PhraseBank's sentence@label; otherwise invented ones",
     )

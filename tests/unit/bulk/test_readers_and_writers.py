@@ -137,11 +137,11 @@ def test_files_of_other_columns_are_refused_by_name(tmp_path):
 
 
 CELLS = st.one_of(
-    st.none(), st.text(st.sampled_from('a",\n\r\t é😀 \x00{}\\'), max_size=6), st.text(max_size=8)
-).map(lambda text: text if text is None or text.isprintable() or text else text)
-TABLES = st.lists(
-    st.tuples(CELLS.filter(lambda t: t is None or "\ud800" not in t), CELLS), max_size=12
+    st.none(),
+    st.text(st.sampled_from('a",\n\r\t é😀 \x00{}\\'), max_size=6),
+    st.text(max_size=8),
 )
+TABLES = st.lists(st.tuples(CELLS, CELLS), max_size=12)
 
 
 @given(
@@ -164,79 +164,18 @@ def test_what_is_written_is_read_whatever_the_block_size(
         patch.setattr(json_lines, "BLOCK_BYTES", block_bytes)
         found, _, faults = read(path, for_format="csv")
     assert found == table.to_pylist()
-    assert faults == {}
-
-
-@given(content=st.text(st.sampled_from('ab",\n\r'), max_size=40), block_bytes=st.integers(1, 12))
-@settings(max_examples=300)
-def test_any_csv_has_the_same_rows_in_blocks_of_any_size(tmp_path_factory, content, block_bytes):
-    path = tmp_path_factory.mktemp("csv") / "any.csv"
-    path.write_bytes(b"a,text\n" + content.encode())
-
-    def outcome():
-        try:
-            return read(path)
-        except DataError as error:
-            return str(error)
-
-    whole = outcome()
-    assert "two ways" not in str(whole)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(csv_files, "BLOCK_BYTES", block_bytes)
-        assert outcome() == whole
-
-
-@given(st.binary().map(lambda b: bytes(b'ab",\n\r'[each % 6] for each in b)))
-def test_rows_are_found_at_once_as_they_are_one_by_one(content):
-    splitter = Splitter(",")
-    content += b"\n"
-    found = splitter.split(content, final=False).row_ends.tolist()
-    assert found == splitter._row_ends(content).tolist()
-
-
-LINES = b'{"text": "a", "id": 12345678901234567890123, "x": 1.50}\n\n{"text":"b","x":{}}  \n{}\n'
-
-
-def test_json_lines_stay_as_they_are_and_get_members(tmp_path):
-    path = csv(tmp_path, LINES, "news.jsonl")
-    out = tmp_path / "out.jsonl"
-    source = reader(path, for_format="jsonl")
-    schema = source.schema.append(pa.field("label", pa.string()))
-    with open_writer(out, output_format="jsonl", compression=None, schema=schema) as writer:
-        for chunk in source.chunks():
-            labels = pa.array(["positive"] * chunk.columns.num_rows)
-            writer.write(
-                pa.RecordBatch.from_arrays([*chunk.columns.columns, labels], schema=schema)
-            )
-    assert out.read_bytes() == (
-        b'{"text": "a", "id": 12345678901234567890123, "x": 1.50,"label":"positive"}\n'
-        b'{"text":"b","x":{},"label":"positive"}\n{"label":"positive"}\n'
-    )
-
-
-def test_a_line_that_is_no_object_is_a_fault(tmp_path):
-    content = (
-        b'{"text":"a"}\n{"text":1,"id":7}\n[1]\nnope\n{"text":"\xff"}\n{"id":8}\n{"text":null}\n'
-    )
-    rows, numbers, faults = read(csv(tmp_path, content, "news.jsonl"))
-    assert [row["text"] for row in rows] == ["a"] + [None] * 6
-    assert [row["id"] for row in rows] == [None, "7", None, None, None, "8", None]
-    assert numbers == [1, 2, 3, 4, 5, 6, 7]
-    assert (
-        faults
-        == {
-            2: "expected a string in 'text', found: integer",
-            3: 'expected an object such as {"text": ...}, found: array',
-            4: "not JSON: unexpected character, expected a JSON value, at column 2",
-            5: "byte 53 of the file (0xff) is not UTF-8; save the file as UTF-8",
-            6: "no member 'text'",
-        }
-        or "not JSON" in faults[4]
-    )
+    assert faults.pop(4).startswith("not JSON: ")
+    assert faults == {
+        2: "expected a string in 'text', found: integer",
+        3: 'expected an object such as {"text": ...}, found: array',
+        5: "byte 53 of the file (0xff) is not UTF-8; save the file as UTF-8",
+        6: "no member 'text'",
+    }
 
 
 def test_members_of_json_lines_get_one_type_for_parquet(tmp_path):
-    content = b'{"text":"a","n":1,"deep":{"x":[1]}}\n{"text":"b","n":1.5,"deep":{"y":"z"}}\n{"text":"c"}\n'
+    content = b'{"text":"a","n":1,"deep":{"x":[1]}}\n{"text":"b","n":1.5,"deep":{"y":"z"}}\n'
+    content += b'{"text":"c"}\n'
     source = reader(csv(tmp_path, content, "news.jsonl"), for_format="parquet")
     assert source.schema.field("n").type == pa.float64()
     (chunk,) = source.chunks()
@@ -385,10 +324,10 @@ def test_standard_input_is_kept_and_known_by_its_start(tmp_path):
         "f, = find_inputs(['-'], input_format=None, run_folder=Path(sys.argv[1]))\n"
         "print(f.format, f.size_bytes)"
     )
-    for given in (b'{"text": "a"}\n', b""):  # the second time nothing is left to read
+    for piped in (b'{"text": "a"}\n', b""):  # the second time nothing is left to read
         done = subprocess.run(
             [sys.executable, "-c", script, tmp_path / "x.run"],
-            input=given, capture_output=True, check=True,
+            input=piped, capture_output=True, check=True,
         )  # fmt: skip
         assert done.stdout == b"jsonl 14\n"
 

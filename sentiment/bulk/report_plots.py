@@ -163,7 +163,7 @@ def _spread(starts: Sequence[int]) -> list[int]:
     gap = (starts[-1] - starts[0]) / TICKS
     chosen = [0]
     for place in range(1, len(starts)):
-        if starts[place] - starts[chosen[-1]] >= max(gap, 1):
+        if starts[place] - starts[chosen[-1]] >= gap:
             chosen.append(place)
     return chosen
 

@@ -121,11 +121,12 @@ def _by_day(
     if shown.plotted is None or shown.listed is None:
         yield f"No row has a day in {_name(grouping.column)}."
         return
-    unit = shown.plotted.unit
-    if unit != "day":
-        yield f"Put together by {unit}{', each named by its Monday' * (unit == 'week')}."
-    drawn = "Rows" if summary.net is None else "Net sentiment and rows"
-    yield f"![{drawn} by {unit}]({plots['days']})"
+    if "days" in plots:
+        unit = shown.plotted.unit
+        if unit != "day":
+            yield f"Put together by {unit}{', each named by its Monday' * (unit == 'week')}."
+        drawn = "Rows" if summary.net is None else "Net sentiment and rows"
+        yield f"![{drawn} by {unit}]({plots['days']})"
     title = "Week of" if shown.listed.unit == "week" else shown.listed.unit.capitalize()
     yield _groups(summary, shown.listed.groups, title)
 

@@ -42,7 +42,8 @@ def draw_plots(
         tickers: to show, in their order.
 
     Returns:
-        File names by kind: `labels`, `scores`, and `days` and `tickers` where there are any.
+        File names by kind: `labels`, `scores`; `days` where there are several periods, and
+        `tickers` where there are any.
 
     Raises:
         OSError: the disk is full or cannot be written.
@@ -54,7 +55,7 @@ def draw_plots(
             "labels": save(_labels(summary, colours), folder / "labels.png"),
             "scores": save(_scores(summary), folder / "scores.png"),
         }
-        if periods is not None:
+        if periods is not None and len(periods.groups) > 1:
             drawn["days"] = save(_days(periods, names, colours), folder / "days.png")
         if tickers:
             drawn["tickers"] = save(_tickers(tickers), folder / "tickers.png")
@@ -148,7 +149,7 @@ def _net_over_time(panel: Axes, periods: Periods) -> None:
         linewidth=1.4,
     )
     panel.set_ylabel(f"net sentiment of a {periods.unit}")
-    panel.yaxis.set_major_formatter(FuncFormatter(_signed))
+    _signed(panel, "y")
     panel.tick_params(axis="x", length=0)
     panel.grid(axis="y")
 
@@ -162,7 +163,7 @@ def _spread(starts: Sequence[int]) -> list[int]:
     gap = (starts[-1] - starts[0]) / TICKS
     chosen = [0]
     for place in range(1, len(starts)):
-        if starts[place] - starts[chosen[-1]] >= max(gap, 1):
+        if starts[place] - starts[chosen[-1]] >= gap:
             chosen.append(place)
     return chosen
 
@@ -180,7 +181,7 @@ def _tickers(tickers: Sequence[Group]) -> Figure:
         panel.barh(places, nets, height=0.72, color=[NETS(0.5 + net / reach / 2) for net in nets])
         panel.axvline(0, color="0.4", linewidth=0.8)
         panel.set(xlim=(least, most if most > least else reach), xlabel="net sentiment")
-        panel.xaxis.set_major_formatter(FuncFormatter(_signed))
+        _signed(panel, "x")
     else:
         panel.barh(places, [each.rows for each in tickers], height=0.72, color=COLOURS[0])
         panel.set(xlabel="rows")
@@ -197,8 +198,13 @@ def _tickers(tickers: Sequence[Group]) -> Figure:
     return figure
 
 
-def _signed(value: float, _: object) -> str:
-    return f"{value:+.2f}" if abs(value) > 1e-9 else "0"
+def _signed(panel: Axes, axis: str) -> None:
+    which = panel.xaxis if axis == "x" else panel.yaxis
+    which.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
+    # Three digits, because what a tick is off in floating point is no digit of it.
+    which.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:+.3g}" if abs(value) > 1e-9 else "0")
+    )
 
 
 def _in_per_cent(panel: Axes, axis: str) -> None:

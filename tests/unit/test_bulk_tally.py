@@ -183,10 +183,10 @@ def test_days_come_in_their_order():
 
 
 def test_tickers_are_trimmed_and_come_most_rows_first():
-    grouping = tallied("+-0.+0", ticker=["B", " A ", "A", "A", "", None]).by_ticker
+    grouping = tallied("+-0.+0", ticker=["A", " B ", "B", "B", "", None]).by_ticker
     assert [(each.name, each.rows, each.label_counts) for each in grouping.groups] == [
-        ("A", 2, (0, 1, 1)),
-        ("B", 1, (1, 0, 0)),
+        ("B", 2, (0, 1, 1)),
+        ("A", 1, (1, 0, 0)),
     ]
     assert grouping.groups[0].net == pytest.approx(-0.15)
     assert grouping.nameless_rows == 2
@@ -210,9 +210,10 @@ def test_no_ticker_is_kept_longer_than_a_name_is():
 
 def test_tickers_that_come_when_there_are_too_many_are_summed_up_together(monkeypatch):
     monkeypatch.setattr(tally_module, "MAX_GROUPS", 2)
-    grouping = tallied("+-00-+", ticker=["A", "B", "C", "D", "A", ""]).by_ticker
+    grouping = tallied("+-+--+", ticker=["A", "B", "C", "D", "A", ""]).by_ticker
     assert [(each.name, each.rows) for each in grouping.groups] == [("A", 2), ("B", 1)]
-    assert grouping.others == Group("", 2, 0.0, (0, 0, 2))
+    assert (grouping.others.rows, grouping.others.label_counts) == (2, (1, 1, 0))
+    assert grouping.others.net == pytest.approx((0.7 - 0.3) / 2)
     assert grouping.nameless_rows == 1
 
 

@@ -79,6 +79,21 @@ def insert_null_rows(rows: pa.RecordBatch, kept: Indices, *, total: int) -> pa.R
     return rows.take(pa.array(places, mask=missing))
 
 
+def check_text_column(schema: pa.Schema, name: str, place: str) -> None:
+    """Return if `schema` has a column of that name, and of strings of any kind.
+
+    Raises:
+        DataError: it has not; says which columns are there.
+    """
+    if name not in schema.names:
+        raise missing_column(place, name, schema.names)
+    found = schema.field(name).type
+    values = found.value_type if pa.types.is_dictionary(found) else found
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    if not any(is_kind(values) for is_kind in kinds):
+        raise DataError(f"{place}: column {name!r} is {found}; expected string")
+
+
 def missing_column(place: str, wanted: str, there: Sequence[str]) -> DataError:
     """Return the error of a file that lacks a column: says which are there."""
     names = ", ".join(map(repr, there)) or "none"

@@ -96,7 +96,7 @@ class ScoredColumns:
             scores: what it was asked for.
             spans: of documents: for each row where its sentences stand.
         """
-        without = np.isnan(rows.probabilities).any(axis=1)
+        without = has_no_score(rows.probabilities)
         label, score = self._best(rows.probabilities, without)
         columns = [label, score]
         columns += [pa.array(column, mask=without) for column in rows.probabilities.T]
@@ -134,3 +134,8 @@ class ScoredColumns:
         )
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
         return pa.ListArray.from_arrays(pa.array(offsets), sentences, mask=pa.array(without))
+
+
+def has_no_score(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Return `[rows]`: whether a row of `probabilities [rows, labels]` is none."""
+    return np.isnan(probabilities).any(axis=1, keepdims=True)[:, 0]

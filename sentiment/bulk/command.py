@@ -10,22 +10,11 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
 from sentiment.errors import Interrupted, LibraryError, OptionError
-
-FORMATS = {
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".parquet": "parquet",
-}
-"""Ending of a file's name -> its format."""
-
-COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 
 ON_ERROR = ("fail", "skip", "null")
 
@@ -85,7 +74,7 @@ def score(
     output appears when it is complete. docs/bulk.md has more, and how to do it on a cluster.
     """
     _need_pyarrow()
-    from sentiment.bulk.joining import Rules
+    from sentiment.bulk.joining import OnError, Rules
     from sentiment.bulk.run import Job, score_files
     from sentiment.bulk.summary import print_summary
 
@@ -111,7 +100,7 @@ def score(
         documents=documents,
         max_sentence_chars=settings.max_text_chars,
         prefix=prefix,
-        on_error=on_error,
+        on_error=cast(OnError, on_error),
     )
     with _resumable():
         summary = score_files(job, rules, settings)
@@ -135,6 +124,8 @@ def _settings(model: str | None, precision: str | None) -> Any:
 
 def _format_of(output: str) -> tuple[str, str | None]:
     """Return format and compression by the name of the output."""
+    from sentiment.bulk.inputs import COMPRESSIONS, FORMATS
+
     suffixes = [suffix.lower() for suffix in Path(output).suffixes]
     compression = COMPRESSIONS.get(suffixes[-1]) if suffixes else None
     if compression:

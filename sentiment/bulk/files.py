@@ -40,6 +40,12 @@ class InputFile:
         with data_errors(self.name):
             return ByteStream(self)
 
+    def is_unchanged(self) -> bool:
+        """Whether it is still the file that was found."""
+        with data_errors(self.name):
+            status = self.filesystem.get_file_info(self.path)
+        return bool((status.size, status.mtime_ns) == (self.size_bytes, self.version))
+
     def open_for_seeking(self) -> pa.NativeFile:
         """Open it for reading at any place, as it is stored.
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from sentiment.bulk.chunks import Chunk
-from sentiment.bulk.columns import RowScores, ScoredColumns
+from sentiment.bulk.columns import RowScores, ScoredColumns, has_no_score
 from sentiment.bulk.scoring import Scorer, Scores
 from sentiment.bulk.windows import TextsOf, Window, fault_of, sentences_of, whole, windows
 from sentiment.errors import DataError
@@ -132,7 +132,7 @@ class Joiner:
         counts = np.fromiter(map(len, spans), np.int64, len(spans))
         scores = take(int(counts.sum()))
         rows = self._columns.of_rows(scores, counts)
-        failed = np.isnan(rows.probabilities).any(axis=1)
+        failed = has_no_score(rows.probabilities)
         numbers = chunk.numbers.tolist()
         faults = [
             Fault(chunk.file, numbers[index], reasons[index] or MODEL_FAILS)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import compute, parquet
 
-from sentiment.bulk.chunks import Chunk, missing_column
+from sentiment.bulk.chunks import Chunk, check_text_column
 from sentiment.bulk.files import InputFile, Progress, data_errors
 from sentiment.errors import DataError
 
@@ -36,11 +36,7 @@ class ParquetReader:
         self.schema = schemas[0]
         for file, schema in zip(files[1:], schemas[1:], strict=True):
             _check_same(files[0], self.schema, file, schema)
-        if text_column not in self.schema.names:
-            raise missing_column(files[0].name, text_column, self.schema.names)
-        found = self.schema.field(text_column).type
-        if not _is_text(found):
-            raise DataError(f"{files[0].name}: column {text_column!r} is {found}; expected string")
+        check_text_column(self.schema, text_column, files[0].name)
 
     @property
     def bytes_read(self) -> int:
@@ -136,14 +132,6 @@ def _check_same(first: InputFile, expected: pa.Schema, other: InputFile, found: 
 def _plain(found: pa.DataType) -> pa.DataType:
     """Return what a dictionary's values are: each batch has a dictionary of its own."""
     return found.value_type if pa.types.is_dictionary(found) else found
-
-
-def _is_text(found: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_string(found)
-        or pa.types.is_large_string(found)
-        or pa.types.is_string_view(found)
-    )
 
 
 def _is_utf8(content: bytes) -> bool:

@@ -17,7 +17,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from sentiment.bulk.chunks import Reader
-from sentiment.bulk.inputs import InputFile, find_inputs, open_reader
+from sentiment.bulk.files import InputFile
+from sentiment.bulk.inputs import find_inputs, open_reader
 from sentiment.bulk.joining import (
     MODEL_FAILS,
     Fault,
@@ -97,7 +98,7 @@ def score_files(job: Job, rules: Rules, settings: Settings) -> Summary | None:
             ):
                 before = (journal.texts, journal.computed)
                 score_pass(reader, scorer, journal, rules, progress)
-                tally = write_pass(reader, joiner, journal, job, folder.path, progress)
+                tally, bad_rows = write_pass(reader, joiner, journal, job, folder.path, progress)
                 _see_unchanged(files)
             summary = tally.summary(
                 Speed(
@@ -106,7 +107,8 @@ def score_files(job: Job, rules: Rules, settings: Settings) -> Summary | None:
                     seconds=time.perf_counter() - began_at,
                     engine_seconds=scorer.engine_s,
                     resumed=before[0] > 0,
-                )
+                ),
+                bad_rows=bad_rows,
             )
             _put_in_place(job, folder, summary, scorer)
     return summary
@@ -152,8 +154,8 @@ def score_pass(
 
 def write_pass(
     reader: Reader, joiner: Joiner, journal: Journal, job: Job, folder: Path, progress: Progress
-) -> Tally:
-    """Write every row with its scores into `folder`, and sum them up.
+) -> tuple[Tally, int]:
+    """Write every row with its scores into `folder`, sum them up and count the bad ones.
 
     Raises:
         DataError: the input is no longer what was scored.
@@ -187,8 +189,7 @@ def write_pass(
             progress.update(rows=rows, file=chunk.file)
     if rows != journal.rows:
         raise DataError("the input has other rows than when it was scored")
-    tally.bad_rows = faults.count
-    return tally
+    return tally, faults.count
 
 
 class _FaultFile:

@@ -41,7 +41,7 @@ class Scores:
     @property
     def failed(self) -> int | None:
         """Index of the first text on which the model fails; `None` where it does on none."""
-        (failed,) = np.isnan(self.probabilities).any(axis=1).nonzero()
+        failed = np.flatnonzero(np.isnan(self.probabilities).any(axis=1))
         return int(failed[0]) if len(failed) else None
 
 

@@ -1,9 +1,9 @@
 """The same from Python: tables in memory, or batches that come one after the other."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,29 +16,7 @@ from sentiment.settings import Settings
 CHUNK_ROWS = 16_384
 """Of a large batch that are scored and joined at a time."""
 
-BatchesIn = pa.RecordBatchReader | Iterable[pa.RecordBatch]
 
-
-@overload
-def score_table(
-    rows: pa.Table,
-    *,
-    text_column: str = "text",
-    documents: bool = False,
-    prefix: str = "",
-    on_error: OnError = "fail",
-    scorer: Scorer | None = None,
-) -> pa.Table: ...
-@overload
-def score_table(
-    rows: BatchesIn,
-    *,
-    text_column: str = "text",
-    documents: bool = False,
-    prefix: str = "",
-    on_error: OnError = "fail",
-    scorer: Scorer | None = None,
-) -> Iterator[pa.RecordBatch]: ...
 def score_table(
     rows: Any,
     *,

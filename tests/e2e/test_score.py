@@ -397,7 +397,7 @@ def test_bad_rows_are_left_out_or_kept_without_a_score_and_listed(
         (
             ("{news}", "--output", "{folder}/x.csv"),
             4,
-            "expected one column named 'text'; there are",
+            "expected a column named 'text'; there are",
         ),
         (("/no.csv", "--output", "{folder}/x.csv"), 4, "/no.csv"),
         (("{news}", "--output", "/proc/x/y.csv", "--text-column=headline"), 5, "/proc/x"),

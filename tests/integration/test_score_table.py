@@ -177,8 +177,8 @@ def test_a_prefix_keeps_new_columns_apart_from_old_ones(scorer):
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        (table(), "expected one column named 'headline'; there are 'id', 'text'"),
-        (pa.table({"headline": [1]}), "expected strings in column 'headline', which has int64"),
+        (table(), "expected a column named 'headline'; there are 'id', 'text'"),
+        (pa.table({"headline": [1]}), "column 'headline' is int64; expected string"),
     ],
 )
 def test_a_table_without_such_a_column_of_strings_is_refused(scorer, rows, said):

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from sentiment.bulk import csv_files, json_lines
-from sentiment.bulk.csv_rows import Splitter
 from sentiment.bulk.inputs import find_inputs, open_reader
 from sentiment.bulk.outputs import open_writer
 from sentiment.errors import DataError, OptionError, StorageError

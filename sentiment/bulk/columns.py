@@ -128,7 +128,7 @@ class ScoredColumns:
         without: npt.NDArray[np.bool_],
     ) -> pa.Array:
         places = np.array([span for each in spans for span in each], dtype=np.int32).reshape(-1, 2)
-        label, score = self._best(scores.probabilities, np.isnan(scores.probabilities).any(axis=1))
+        label, score = self._best(scores.probabilities, has_no_score(scores.probabilities))
         sentences = pa.StructArray.from_arrays(
             [pa.array(places[:, 0]), pa.array(places[:, 1]), label, score], names=list(SENTENCE)
         )
@@ -138,4 +138,4 @@ class ScoredColumns:
 
 def has_no_score(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     """Return `[rows]`: whether a row of `probabilities [rows, labels]` is none."""
-    return np.isnan(probabilities).any(axis=1, keepdims=True)[:, 0]
+    return np.asarray(np.isnan(probabilities).any(axis=1), np.bool_)

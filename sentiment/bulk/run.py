@@ -135,6 +135,8 @@ def score_pass(
             raise DataError("the input has other rows than when the run was begun")
         scorer.recall(window.texts, known)
         rows += count
+    if rows:
+        progress.say(f"going on behind row {rows:,}")
     progress.begin(SCORING, total_bytes=reader.total_bytes, rows=rows, bytes_read=reader.bytes_read)
     begun: deque[Window] = deque()
 

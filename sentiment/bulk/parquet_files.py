@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import compute, parquet
 
-from sentiment.bulk.chunks import Chunk, missing_column
+from sentiment.bulk.chunks import Chunk, missing_column, not_utf8
 from sentiment.bulk.files import InputFile, Progress, data_errors
 from sentiment.errors import DataError
 
@@ -98,7 +98,7 @@ class ParquetReader:
             return {
                 index: f"{self._text_column!r} is not UTF-8"
                 for index, content in enumerate(contents)
-                if content is not None and not _is_utf8(content)
+                if content is not None and not_utf8(content, 0)
             }
         return {}
 
@@ -144,11 +144,3 @@ def _is_text(found: pa.DataType) -> bool:
         or pa.types.is_large_string(found)
         or pa.types.is_string_view(found)
     )
-
-
-def _is_utf8(content: bytes) -> bool:
-    try:
-        content.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import cast, get_args
 
@@ -110,7 +111,8 @@ def _found(given: str, wanted: Format | None, run_folder: Path) -> Iterator[Inpu
             status = local.get_file_info(str(path))
         yield _input_file(local, status, "standard input", wanted)
         return
-    filesystem, path, pattern = _place(given)
+    folder, pattern = _split(given)
+    filesystem, path = _place(folder)
     with data_errors(given):
         start = filesystem.get_file_info(path)
         if start.type == fs.FileType.NotFound:
@@ -121,36 +123,41 @@ def _found(given: str, wanted: Format | None, run_folder: Path) -> Iterator[Inpu
             yield _input_file(filesystem, start, given, wanted)
             return
         below = filesystem.get_file_info(fs.FileSelector(path, recursive=True))
+    if pattern is None:
+        folder = folder.rstrip("/") + "/"
     for status in sorted(below, key=lambda status: status.path):
         inner = PurePosixPath(status.path).relative_to(path).as_posix()
         if status.type != fs.FileType.File or _is_own(status, filesystem, run_folder):
             continue
         if pattern is not None:
             if pattern.fullmatch(inner):
-                yield _input_file(filesystem, status, _below(given, inner, glob=True), wanted)
+                yield _input_file(filesystem, status, folder + inner, wanted)
         elif not _is_hidden(inner):
             named = _by_name(inner)
             if named is not None and wanted in (None, named):
-                yield _input_file(filesystem, status, _below(given, inner, glob=False), wanted)
+                yield _input_file(filesystem, status, folder + inner, wanted)
 
 
-def _place(given: str) -> tuple[fs.FileSystem, str, re.Pattern[str] | None]:
-    """Return a file system, a path in it, and the pattern of a glob below that path."""
-    remote = _URL.match(given)
-    glob = _GLOB.search(given) if remote or not os.path.exists(given) else None
-    folder, pattern = given, None
-    if glob:
-        cut = given.rfind("/", 0, glob.start())
-        folder, pattern = given[: cut + 1] or ".", _glob_pattern(given[cut + 1 :])
-    if not remote:
-        return fs.LocalFileSystem(), os.path.abspath(folder), pattern
+def _split(given: str) -> tuple[str, re.Pattern[str] | None]:
+    """Return the folder of a glob, and the pattern below it; of no glob the path alone."""
+    glob = _GLOB.search(given)
+    if not glob or (not _URL.match(given) and os.path.exists(given)):
+        return given, None
+    cut = given.rfind("/", 0, glob.start()) + 1
+    return given[:cut], _glob_pattern(given[cut:])
+
+
+def _place(given: str) -> tuple[fs.FileSystem, str]:
+    """Return a file system and a path in it."""
+    if not _URL.match(given):
+        return fs.LocalFileSystem(), os.path.abspath(given)
     try:
-        filesystem, path = fs.FileSystem.from_uri(folder)
+        filesystem, path = fs.FileSystem.from_uri(given)
     except pa.ArrowInvalid:
-        filesystem, path = _other_filesystem(folder)
+        filesystem, path = _other_filesystem(given)
     except OSError as error:
         raise DataError(f"{given}: {error}") from error
-    return filesystem, path.rstrip("/") or "/", pattern
+    return filesystem, path.rstrip("/") or "/"
 
 
 def _other_filesystem(url: str) -> tuple[fs.FileSystem, str]:
@@ -177,15 +184,6 @@ def _glob_pattern(glob: str) -> re.Pattern[str]:
             for part in parts
         )
     )
-
-
-def _below(given: str, inner: str, *, glob: bool) -> str:
-    folder = (
-        given[: given.rfind("/", 0, cast("re.Match[str]", _GLOB.search(given)).start()) + 1]
-        if glob
-        else given.rstrip("/") + "/"
-    )
-    return f"{folder}{inner}"
 
 
 def _input_file(
@@ -218,13 +216,7 @@ def _input_file(
         )
     with file.open() as unpacked:
         is_json = unpacked.read(2**16).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{")
-    return file if not is_json else _with_format(file, "jsonl")
-
-
-def _with_format(file: InputFile, chosen: Format) -> InputFile:
-    from dataclasses import replace
-
-    return replace(file, format=chosen)
+    return replace(file, format="jsonl") if is_json else file
 
 
 def _by_name(path: str) -> Format | None:

@@ -143,7 +143,9 @@ class _TextWriter(_File):
                 filename="", mode="wb", compresslevel=GZIP_LEVEL, fileobj=self._file, mtime=0
             )
         elif compression == "zstd":
-            self._packed = pa.CompressedOutputStream(pa.PythonFile(self._file, "w"), "zstd")
+            # Closing it closes what is below, which still has to reach the disk.
+            below = os.fdopen(os.dup(self._file.fileno()), "wb")
+            self._packed = pa.CompressedOutputStream(pa.PythonFile(below, "w"), "zstd")
         elif compression is not None:
             raise OptionError(f"{compression!r} is none of gzip, zstd")
 

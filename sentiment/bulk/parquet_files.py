@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import compute, parquet
 
-from sentiment.bulk.chunks import Chunk, check_text_column
+from sentiment.bulk.chunks import Chunk, check_text_column, not_utf8
 from sentiment.bulk.files import InputFile, Progress, data_errors
 from sentiment.errors import DataError
 
@@ -94,7 +94,7 @@ class ParquetReader:
             return {
                 index: f"{self._text_column!r} is not UTF-8"
                 for index, content in enumerate(contents)
-                if content is not None and not _is_utf8(content)
+                if content is not None and not_utf8(content, 0)
             }
         return {}
 
@@ -132,11 +132,3 @@ def _check_same(first: InputFile, expected: pa.Schema, other: InputFile, found: 
 def _plain(found: pa.DataType) -> pa.DataType:
     """Return what a dictionary's values are: each batch has a dictionary of its own."""
     return found.value_type if pa.types.is_dictionary(found) else found
-
-
-def _is_utf8(content: bytes) -> bool:
-    try:
-        content.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

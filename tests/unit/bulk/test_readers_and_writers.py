@@ -123,7 +123,7 @@ def test_a_row_over_the_limit_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(csv_files, "BLOCK_BYTES", 64)
     monkeypatch.setattr(csv_files, "MAX_ROW_BYTES", 256)
     path = csv(tmp_path, b'text\nok\n"' + b"x" * 1000 + b'"\n')
-    with pytest.raises(DataError, match=r":3: over 256 bytes in one row"):
+    with pytest.raises(DataError, match=r":3: over .* bytes in one row; perhaps a quote"):
         read(path)
 
 
@@ -173,8 +173,8 @@ def test_what_is_written_is_read_whatever_the_block_size(
 
 
 def test_members_of_json_lines_get_one_type_for_parquet(tmp_path):
-    content = b'{"text":"a","n":1,"deep":{"x":[1]}}\n{"text":"b","n":1.5,"deep":{"y":"z"}}\n'
-    content += b'{"text":"c"}\n'
+    content = b'{"text":"a","n":1,"deep":{"x":[1]}}\n'
+    content += b'{"text":"b","n":1.5,"deep":{"y":"z"}}\n{"text":"c"}\n'
     source = reader(csv(tmp_path, content, "news.jsonl"), for_format="parquet")
     assert source.schema.field("n").type == pa.float64()
     (chunk,) = source.chunks()

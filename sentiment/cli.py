@@ -19,6 +19,7 @@ from typer.exceptions import TyperException
 
 from sentiment import options
 from sentiment.errors import (
+    ClusterError,
     DataError,
     Interrupted,
     LibraryError,
@@ -36,6 +37,7 @@ EXIT_CODES: dict[type[SentimentError], int] = {
     SettingsError: 3,
     ModelError: 3,
     ListenError: 3,
+    ClusterError: 3,
     LibraryError: 3,
     DataError: 4,
     StorageError: 5,

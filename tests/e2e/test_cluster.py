@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from benchmarks.clusters import LocalCluster
 from benchmarks.texts import financial_texts
-from tests.clusters import LocalCluster
 from tests.conftest import REPOSITORY
 
 pytest.importorskip("ray", reason="no ray: pip install -r requirements-ray.txt")
@@ -49,7 +49,7 @@ def start(cluster, output, *files, **options):
         f"--{name}" if value is True else f"--{name}={value}" for name, value in options.items()
     ]
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.cluster_run", output, *files]
+        [sys.executable, "-m", "benchmarks.cluster_run", output, *files]
         + (["--address", cluster.address] if cluster else [])
         + given,
         cwd=REPOSITORY,

@@ -1,4 +1,4 @@
-"""A run on a cluster with the bundled model: `python -m tests.cluster_run OUTPUT FILE ...`.
+"""A run on a cluster with the bundled model: `python -m benchmarks.cluster_run OUTPUT FILE ...`.
 
 Says `done N` for each item, and ends as the command line does: an error is one line and a code.
 """
@@ -7,18 +7,19 @@ import argparse
 import json
 import os
 import sys
-import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 from pyarrow import csv, parquet
 
 from sentiment.bulk.cluster import ClusterOptions, score_on_cluster
-from sentiment.bulk.items import cut_items
-from sentiment.bulk.places import Place
+from sentiment.bulk.items import Item, cut_items
+from sentiment.bulk.places import Facts, Place
 from sentiment.cli import EXIT_CODES
 from sentiment.engines import open_engine
 from sentiment.errors import DataError, SentimentError
@@ -37,36 +38,41 @@ class GivenFile:
     compression: None = None
 
     @property
-    def format(self):
+    def format(self) -> str:
+        """As the name says."""
         return Path(self.name).suffix.removeprefix(".")
 
     @property
-    def size_bytes(self):
+    def size_bytes(self) -> int:
+        """As it lies there."""
         return Path(self.name).stat().st_size
 
     @property
-    def version(self):
+    def version(self) -> int:
+        """When it was last changed."""
         return Path(self.name).stat().st_mtime_ns
 
-    def open(self):
+    def open(self) -> BinaryIO:
+        """Return a stream that can seek."""
         return Path(self.name).open("rb")
 
 
 @dataclass(frozen=True)
 class CompactModel:
-    """Adds `label`, `score` and who computed it; keeps a ledger of what it was given."""
+    """Adds `label` and `score`; keeps a ledger of what it was given."""
 
     ledger: str
     """A line for each item that is computed, with the process that does."""
 
     @contextmanager
-    def open(self, *, threads):
+    def open(self, *, threads: int) -> Iterator[Callable[[Item, Path], Facts]]:
+        """Load the model for one actor."""
         model = resolve_model("compact")
         engine = open_engine(model, engine="auto", device="cpu", threads=threads)
         self._note({"opened": os.getpid()})
         with Tokenization(load_tokenizer(model.folder), max_tokens=512, threads=1) as tokenization:
 
-            def score(item, part):
+            def score(item: Item, part: Path) -> Facts:
                 self._note({"item": item.number, "process": os.getpid()})
                 table = rows_of(item)
                 ids = tokenization.encode_now(table["text"].to_pylist()).ids
@@ -81,16 +87,21 @@ class CompactModel:
                 table = table.append_column("label", pa.array(labels))
                 table = table.append_column("score", pa.array(shares.max(axis=1)))
                 parquet.write_table(table, part)
-                return {"rows": len(table), "ended_s": time.monotonic()}
+                return {"rows": len(table)}
 
             yield score
 
-    def _note(self, line):
+    def _note(self, line: dict[str, int]) -> None:
         with Path(self.ledger).open("a") as ledger:
             ledger.write(json.dumps(line) + "\n")
 
 
-def rows_of(item):
+def rows_of(item: Item) -> pa.Table:
+    """Return an item's rows.
+
+    Raises:
+        DataError: they have no column `text`.
+    """
     if item.format == "csv":
         return csv.read_csv(item.file)
     with parquet.ParquetFile(item.file) as opened:
@@ -100,7 +111,8 @@ def rows_of(item):
         return opened.read_row_groups(range(*groups))
 
 
-def main():
+def main() -> None:
+    """Run as the arguments say."""
     parser = argparse.ArgumentParser()
     parser.add_argument("output")
     parser.add_argument("files", nargs="+")

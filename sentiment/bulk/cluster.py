@@ -25,6 +25,7 @@ from sentiment.errors import (
     ClusterError,
     LibraryError,
     OptionError,
+    RequestError,
     SentimentError,
     StorageError,
     first_line,
@@ -162,7 +163,9 @@ class ScoreItems:
 def _facts_of(answer: Mapping[str, Any]) -> Facts:
     """Return the facts of an answer, or raise here what the item's work raised there."""
     if "error" in answer:
-        raise getattr(errors, answer["error"])(answer["message"])
+        kind = getattr(errors, answer["error"])
+        # What a client of the server is told takes more than a message, and has no exit code.
+        raise (ClusterError if issubclass(kind, RequestError) else kind)(answer["message"])
     facts: Facts = answer["facts"]
     return facts
 

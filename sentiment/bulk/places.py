@@ -70,10 +70,10 @@ class Place:
         """Where the run keeps what it needs until it is done."""
         return f"{self.output}.run"
 
-    def part_name(self, item: Item) -> str:
-        """Return the name of an item's part; the names sort as the rows do."""
+    def part_name(self, number: int) -> str:
+        """Return the name of an item's part by its number; the names sort as the rows do."""
         digits = max(5, len(str(self.items - 1)))
-        return f"part-{item.number:0{digits}d}{self.suffix}"
+        return f"part-{number:0{digits}d}{self.suffix}"
 
     def begin(self, plan: Mapping[str, Any], *, resume: bool, overwrite: bool) -> dict[int, Facts]:
         """Make the run folder, or find what an unfinished run has done.
@@ -132,10 +132,10 @@ class Place:
             with self._errors(self.output):
                 if self.is_folder:
                     _flush(temporary)
-                    temporary.replace(parts / self.part_name(item))
+                    temporary.replace(parts / self.part_name(item.number))
                     _flush(parts)
                 else:
-                    self._upload(temporary, self.part_name(item))
+                    self._upload(temporary, self.part_name(item.number))
         finally:
             with self._errors(self.output):
                 temporary.unlink(missing_ok=True)
@@ -146,9 +146,14 @@ class Place:
             self._write(f"done/{_facts_name(item)}", json.dumps(facts))
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """Let the output appear, with `summary` in `_SUCCESS`, and remove the run folder."""
+        """Let the output appear, with `summary` in `_SUCCESS`, and remove the run folder.
+
+        Raises:
+            StorageError: also where a part is missing.
+        """
         said = json.dumps(summary, indent=2) + "\n"
         with self._errors(self.output):
+            self._see_parts()
             if not self.is_folder:
                 filesystem, path = self._found
                 with filesystem.open_output_stream(f"{path}/{SUCCESS}") as stream:
@@ -157,15 +162,23 @@ class Place:
                 self._rename(said)
             self._remove(self.run)
 
+    def _see_parts(self) -> None:
+        waiting = self.is_folder and Path(self.run, "parts").exists()
+        there = set(self._names(f"{self.run}/parts" if waiting else self.output))
+        missing = [name for name in map(self.part_name, range(self.items)) if name not in there]
+        if missing:
+            raise StorageError(
+                f"{self.output}: {len(missing)} of {self.items} parts are not there, such as "
+                f"{missing[0]}; --output must be a folder or an address that every machine sees"
+            )
+
     def _rename(self, said: str) -> None:
         parts, output = Path(self.run, "parts"), Path(self.output)
-        parts.mkdir(parents=True, exist_ok=True)
         for rest in parts.glob(".*"):  # of a killed process
             rest.unlink()
         _write_whole(parts / SUCCESS, said)
         if output.exists():
             shutil.rmtree(output)
-        output.parent.mkdir(parents=True, exist_ok=True)
         parts.replace(output)
         _flush(output.parent)
 

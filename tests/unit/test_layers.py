@@ -128,6 +128,9 @@ LAYERS = {
         "training.recalibration",
     ],
     6: [
+        "bulk.items",
+        "bulk.places",
+        "bulk.cluster",
         "planning.virtual",
         "planning.costs",
         "planning.workload",
@@ -150,6 +153,7 @@ LAYERS = {
         "api.__init__",
         "api.faces.__init__",
         "batching.__init__",
+        "bulk.__init__",
         "training.__init__",
     ],
 }
@@ -204,7 +208,9 @@ DOORS = {
     "scipy": {"training.measures", "training.temperature"},
     "matplotlib": {"training.plots"},
     "rich": {"training.report", "training.progress", "planning.page"},
-    "pyarrow": {"training.rows"},
+    "pyarrow": {"training.rows", "bulk.items", "bulk.places"},
+    "fsspec": {"bulk.places"},
+    "ray": {"bulk.cluster"},
     "typer": {"cli", "options", "planning.command"},
     "uvicorn": {"launcher", "api.protocol", "api.parsing", "api.connection", "api.lasting"},
     "httptools": {"api.parsing"},
@@ -276,6 +282,7 @@ def test_training_knows_nothing_of_serving(repository):
         ("import sentiment.engines.packed", ("transformers",)),
         ("import sentiment.engines.openvino", ("torch", "transformers")),
         ("import sentiment.engines.openvino", ("openvino_telemetry.main",)),
+        ("import sentiment.bulk.cluster", ("ray", "torch")),
         ("import sentiment.training.splits", ("torch", "transformers", "sklearn", "pyarrow")),
     ],
 )

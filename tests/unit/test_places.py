@@ -54,9 +54,7 @@ def test_the_output_holds_the_parts_of_all_items_and_the_summary(place):
 
 def test_names_of_parts_sort_as_their_numbers_do():
     place = Place.at("scored", suffix=".csv", items=1_000_001)
-    names = [
-        place.part_name(Item(number=number, file="", format="csv")) for number in (0, 9, 10, 10**6)
-    ]
+    names = [place.part_name(number) for number in (0, 9, 10, 10**6)]
     assert names == sorted(names)
     assert names[0] == "part-0000000.csv"
 
@@ -131,9 +129,9 @@ def test_a_finished_output_is_replaced_only_when_asked(place):
     with pytest.raises(OptionError, match="is there already"):
         begin(place)
     begin(place, overwrite=True)
-    do(place, ITEMS[0])
+    do(place, *ITEMS)
     place.finish({"run": 2})
-    assert sorted(contents(place)) == ["_SUCCESS", "part-00000.csv"]
+    assert len(contents(place)) == 4
     assert json.loads(contents(place)["_SUCCESS"]) == {"run": 2}
 
 
@@ -143,6 +141,14 @@ def test_a_folder_of_something_else_is_never_replaced(place):
     with pytest.raises(OptionError, match="not to be overwritten"):
         begin(place, overwrite=True)
     assert contents(place) == {"thesis.txt": "of years"}
+
+
+def test_a_part_that_another_machine_kept_to_itself_is_missed(place):
+    begin(place)
+    do(place, ITEMS[0], ITEMS[2])
+    with pytest.raises(StorageError, match=r"1 of 3 parts .* part-00001\.csv; .* every machine"):
+        place.finish({})
+    assert begin(place, resume=True).keys() == {0, 2}
 
 
 def test_a_run_that_ended_between_its_last_two_steps_is_resumed_to_its_end(tmp_path):

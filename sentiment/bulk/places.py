@@ -19,7 +19,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,8 +28,9 @@ from uuid import uuid4
 
 from pyarrow import fs
 
+from sentiment.bulk.filesystems import find_filesystem
 from sentiment.bulk.items import Item
-from sentiment.errors import DataError, LibraryError, OptionError, StorageError, first_line
+from sentiment.errors import OptionError, StorageError, first_line
 
 SUCCESS = "_SUCCESS"
 PLAN = "plan.json"
@@ -259,31 +260,6 @@ class Place:
             file = error.filename2 or error.filename or place
             reason = error.strerror or first_line(error)
             raise StorageError(f"{file}: cannot be written: {reason}") from error
-
-
-def find_filesystem(address: str) -> tuple[fs.FileSystem, str]:
-    """Return the file system of a path or an address, and the path in it.
-
-    pyarrow's own for gs://, s3://, hdfs:// and abfs://, else fsspec's.
-
-    Raises:
-        DataError: the address is none.
-        LibraryError: a library for it is missing.
-    """
-    if "://" not in address:
-        return fs.LocalFileSystem(), str(Path(address).absolute())
-    with suppress(ValueError):  # pyarrow does not know this kind
-        filesystem, path = fs.FileSystem.from_uri(address)
-        return filesystem, path.rstrip("/")
-    try:
-        import fsspec
-
-        filesystem, path = fsspec.core.url_to_fs(address)
-    except ImportError as error:
-        raise LibraryError(f"{address}: {first_line(error)}") from error
-    except ValueError as error:
-        raise DataError(f"{address}: {first_line(error)}") from error
-    return fs.PyFileSystem(fs.FSSpecHandler(filesystem)), path.rstrip("/")
 
 
 def _facts_name(item: Item) -> str:

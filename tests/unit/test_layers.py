@@ -128,6 +128,7 @@ LAYERS = {
         "training.recalibration",
     ],
     6: [
+        "bulk.filesystems",
         "bulk.items",
         "bulk.places",
         "bulk.cluster",
@@ -208,8 +209,8 @@ DOORS = {
     "scipy": {"training.measures", "training.temperature"},
     "matplotlib": {"training.plots"},
     "rich": {"training.report", "training.progress", "planning.page"},
-    "pyarrow": {"training.rows", "bulk.items", "bulk.places"},
-    "fsspec": {"bulk.places"},
+    "pyarrow": {"training.rows", "bulk.filesystems", "bulk.items", "bulk.places"},
+    "fsspec": {"bulk.filesystems"},
     "ray": {"bulk.cluster"},
     "typer": {"cli", "options", "planning.command"},
     "uvicorn": {"launcher", "api.protocol", "api.parsing", "api.connection", "api.lasting"},

@@ -6,6 +6,7 @@ Says `done N` for each item, and ends as the command line does: an error is one 
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ from sentiment.predictions import softmax
 from sentiment.tokenization import Tokenization, load_tokenizer
 
 BATCH_TEXTS = 32
+
+POISON = "a text that ends its process, as one does for want of memory"
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ class CompactModel:
             def score(item: Item, part: Path) -> Facts:
                 self._note({"item": item.number, "process": os.getpid()})
                 table = rows_of(item)
+                if POISON in table["text"].to_pylist():
+                    os.kill(os.getpid(), signal.SIGKILL)
                 ids = tokenization.encode_now(table["text"].to_pylist()).ids
                 logits = np.concatenate(
                     [

@@ -35,7 +35,8 @@ log = logging.getLogger(__name__)
 
 ITEM_ATTEMPTS = 10
 """How many nodes may be lost under one item, as happens to those that are cheap because they can
-be taken away; an item that itself ends its process, for want of memory, must not do so for ever."""
+be taken away. Ray would begin it for ever, also one that itself ends its process, for want of
+memory."""
 
 ITEMS_IN_HAND = 2
 """Of an actor: one that it computes, and the next, so that it never waits for the driver."""
@@ -151,6 +152,11 @@ class ScoreItems:
         # A node may be lost between an item's last write and the news of it.
         if (known := self._place.facts(item)) is not None:
             return known
+        if self._place.count_attempt(item) > ITEM_ATTEMPTS:
+            raise ClusterError(
+                f"{item.file}: item {item.number} was begun {ITEM_ATTEMPTS} times, and each time "
+                "the worker or its node was lost, perhaps for want of memory; --resume tries again"
+            )
         try:
             with self._place.writing(item) as part:
                 facts = self._score(item, part)
@@ -175,6 +181,7 @@ def _connected(options: ClusterOptions) -> Iterator[Any]:
     """Connect this process to a cluster, and give it back; yields the module `ray`."""
     # Read when Ray is imported, and by the cluster that it may start: nothing is told to anybody.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else on this terminal too
     os.environ.setdefault("RAY_gcs_rpc_server_connect_timeout_s", str(PROBE_S))
     try:
         import ray
@@ -218,8 +225,6 @@ def _answers(
         ),
         num_cpus=options.cpus_per_actor,
         num_gpus=options.gpus_per_actor or None,
-        max_restarts=-1,
-        max_task_retries=ITEM_ATTEMPTS,
     )
     arrived: queue.SimpleQueue[dict[str, Any] | BaseException | None] = queue.SimpleQueue()
 

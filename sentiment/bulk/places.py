@@ -10,6 +10,7 @@ news/part-00000.parquet ...
 news/_SUCCESS         an object store has no rename: there this says that all is there
 news.run/plan.json    the items, and what is done with them
 news.run/parts/       where a folder's parts wait
+news.run/attempts/    how often each item was begun
 news.run/done/        facts of each item that is done
 ```
 """
@@ -109,6 +110,7 @@ class Place:
                     f"{self.run}: an unfinished run of another input, or with other options; "
                     "--overwrite begins anew"
                 )
+            self._remove(f"{self.run}/attempts")
             done = {int(name.removesuffix(".json")): self._facts(name) for name in self._done()}
             return {number: facts for number, facts in done.items() if facts is not None}
 
@@ -116,6 +118,13 @@ class Place:
         """Return what is told of an item, or `None` where it is not done."""
         with self._errors(self.run):
             return self._facts(_facts_name(item))
+
+    def count_attempt(self, item: Item) -> int:
+        """Note that an item is begun, and return how often it was since the run was."""
+        attempts = f"attempts/{item.number}"
+        with self._errors(self.run):
+            self._write(f"{attempts}/{uuid4().hex}", "begun")
+            return len(self._names(f"{self.run}/{attempts}"))
 
     @contextmanager
     def writing(self, item: Item) -> Iterator[Path]:

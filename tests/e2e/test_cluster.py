@@ -11,8 +11,10 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from benchmarks.cluster_run import POISON
 from benchmarks.clusters import LocalCluster
 from benchmarks.texts import financial_texts
+from sentiment.bulk.cluster import ITEM_ATTEMPTS
 from tests.conftest import REPOSITORY
 
 pytest.importorskip("ray", reason="no ray: pip install -r requirements-ray.txt")
@@ -193,6 +195,19 @@ def test_what_an_actor_refuses_is_said_in_one_line(tmp_path):
         run = start(cluster, tmp_path / "scored", wrong)
         _, errors = run.communicate(timeout=120)
     assert (run.returncode, errors) == (4, f"error: {wrong}: no column 'text'\n")
+
+
+def test_an_item_that_ends_every_process_does_not_do_so_for_ever(tmp_path):
+    poisoned = tmp_path / "poisoned.parquet"
+    parquet.write_table(pa.table({"text": [POISON]}), poisoned)
+    with LocalCluster(1, folder=tmp_path) as cluster:
+        run = start(cluster, tmp_path / "scored", poisoned, ledger=tmp_path / "ledger")
+        _, errors = run.communicate(timeout=200)
+    assert run.returncode == 3
+    assert f"{poisoned}: item 0 was begun {ITEM_ATTEMPTS} times" in errors
+    assert errors.count("\n") == 1
+    _, computed = ledger_of(tmp_path / "ledger")
+    assert len(computed) == ITEM_ATTEMPTS
 
 
 def test_an_address_where_nobody_answers_is_said_in_one_line(headlines, tmp_path):

@@ -99,6 +99,14 @@ def test_a_resumed_run_knows_what_is_done(place):
     assert place.facts(ITEMS[1]) is None
 
 
+def test_attempts_are_counted_by_item_and_forgotten_when_a_run_is_resumed(place):
+    begin(place)
+    assert [place.count_attempt(ITEMS[0]) for _ in range(3)] == [1, 2, 3]
+    assert place.count_attempt(ITEMS[1]) == 1
+    begin(place, resume=True)
+    assert place.count_attempt(ITEMS[0]) == 1
+
+
 def test_to_resume_what_was_never_begun_is_to_begin(place):
     assert begin(place, resume=True) == {}
 

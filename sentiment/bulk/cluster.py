@@ -44,9 +44,6 @@ ITEMS_IN_HAND = 2
 LOOK_S = 5.0
 """How often the driver looks whether there is a node left, while nothing comes back."""
 
-PROBE_S = 10
-"""How long an address that is given may take to answer."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterOptions:
@@ -182,7 +179,6 @@ def _connected(options: ClusterOptions) -> Iterator[Any]:
     # Read when Ray is imported, and by the cluster that it may start: nothing is told to anybody.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else on this terminal too
-    os.environ.setdefault("RAY_gcs_rpc_server_connect_timeout_s", str(PROBE_S))
     try:
         import ray
         import ray.data
@@ -194,7 +190,7 @@ def _connected(options: ClusterOptions) -> Iterator[Any]:
             logging_level=logging.ERROR,
             log_to_driver=False,
         )
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         where = options.address or os.environ.get("RAY_ADDRESS") or "on this machine"
         raise ClusterError(f"no Ray cluster {where}: {first_line(error)}") from error
     try:
@@ -251,6 +247,7 @@ def _answers(
                     f"{_needs(options)}; what is done stays done: go on with --resume"
                 ) from None
             continue
+        room_at = time.monotonic()
         if answer is None:
             return
         if isinstance(answer, BaseException):

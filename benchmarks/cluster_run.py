@@ -50,12 +50,7 @@ class GivenFile:
         """As it lies there."""
         return Path(self.name).stat().st_size
 
-    @property
-    def version(self) -> int:
-        """When it was last changed."""
-        return Path(self.name).stat().st_mtime_ns
-
-    def open(self) -> BinaryIO:
+    def open_for_seeking(self) -> BinaryIO:
         """Return a stream that can seek."""
         return Path(self.name).open("rb")
 

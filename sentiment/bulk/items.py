@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, BinaryIO, Protocol, Self
+from typing import Any, Protocol, Self
 
 import pyarrow
 from pyarrow import parquet
@@ -47,17 +47,12 @@ class Source(Protocol):
         ...
 
     @property
-    def size_bytes(self) -> int:
-        """As it lies there, compressed or not."""
+    def size_bytes(self) -> int | None:
+        """As it lies there, compressed or not; `None` where that cannot be known."""
         ...
 
-    @property
-    def version(self) -> object:
-        """What changes with the content: a time, a tag, or `None`."""
-        ...
-
-    def open(self) -> BinaryIO:
-        """Return a stream that can seek."""
+    def open_for_seeking(self) -> Any:
+        """Return what pyarrow reads the file from."""
         ...
 
 
@@ -115,10 +110,12 @@ def cut_items(
 def _cut(
     file: Source, *, item_rows: int, cut_bytes: int
 ) -> list[tuple[Source, tuple[int, int] | None, int]]:
-    if file.format != "parquet" or file.compression or file.size_bytes <= cut_bytes:
+    if file.format != "parquet" or file.compression:
+        return [(file, None, 0)]
+    if file.size_bytes is not None and file.size_bytes <= cut_bytes:
         return [(file, None, 0)]
     try:
-        with file.open() as stream, parquet.ParquetFile(stream) as opened:
+        with file.open_for_seeking() as stream, parquet.ParquetFile(stream) as opened:
             metadata = opened.metadata
             rows = [metadata.row_group(at).num_rows for at in range(metadata.num_row_groups)]
     except (pyarrow.ArrowException, OSError) as error:

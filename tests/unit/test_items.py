@@ -30,11 +30,7 @@ class GivenFile:
     def size_bytes(self):
         return self.path.stat().st_size
 
-    @property
-    def version(self):
-        return self.path.stat().st_mtime_ns
-
-    def open(self):
+    def open_for_seeking(self):
         return self.path.open("rb")
 
 

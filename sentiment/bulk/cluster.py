@@ -178,7 +178,8 @@ def _connected(options: ClusterOptions) -> Iterator[Any]:
     """Connect this process to a cluster, and give it back; yields the module `ray`."""
     # Read when Ray is imported, and by the cluster that it may start: nothing is told to anybody.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else on this terminal too
+    # The thread that listens may ask Ray for something after the end, and would connect it anew.
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
     try:
         import ray
         import ray.data

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import queue
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,6 +41,9 @@ memory."""
 
 ITEMS_IN_HAND = 2
 """Of an actor: one that it computes, and the next, so that it never waits for the driver."""
+
+PROBE_S = 10.0
+"""How long the head may take to answer: Ray itself tries for minutes."""
 
 LOOK_S = 5.0
 """How often the driver looks whether there is a node left, while nothing comes back."""
@@ -176,6 +180,9 @@ def _facts_of(answer: Mapping[str, Any]) -> Facts:
 @contextmanager
 def _connected(options: ClusterOptions) -> Iterator[Any]:
     """Connect this process to a cluster, and give it back; yields the module `ray`."""
+    address = options.address or os.environ.get("RAY_ADDRESS")
+    if address is not None and ":" in address:
+        _see_head(address)
     # Read when Ray is imported, and by the cluster that it may start: nothing is told to anybody.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # The thread that listens may ask Ray for something after the end, and would connect it anew.
@@ -192,12 +199,23 @@ def _connected(options: ClusterOptions) -> Iterator[Any]:
             log_to_driver=False,
         )
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        where = options.address or os.environ.get("RAY_ADDRESS") or "on this machine"
+        where = address or "on this machine"
         raise ClusterError(f"no Ray cluster {where}: {first_line(error)}") from error
     try:
         yield ray
     finally:
         ray.shutdown()  # ends the actors, and a cluster that was made for the run
+
+
+def _see_head(address: str) -> None:
+    """Raise ClusterError where nobody listens, OptionError where the address is none."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_S).close()
+    except (ValueError, OverflowError) as error:
+        raise OptionError(f"--ray {address}: expected host:port, or auto") from error
+    except OSError as error:
+        raise ClusterError(f"no Ray cluster {address}: {error.strerror or error}") from error
 
 
 def _answers(

@@ -212,7 +212,7 @@ def _see_head(address: str) -> None:
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_S).close()
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise OptionError(f"--ray {address}: expected host:port, or auto") from error
     except OSError as error:
         raise ClusterError(f"no Ray cluster {address}: {error.strerror or error}") from error

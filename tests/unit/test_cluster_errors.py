@@ -54,7 +54,7 @@ def test_the_address_of_the_environment_is_looked_at_too(place, closed_port, mon
         score(place)
 
 
-@pytest.mark.parametrize("address", ["head:ray", "head:", "127.0.0.1:99999"])
+@pytest.mark.parametrize("address", ["head:ray", "head:"])
 def test_an_address_without_a_port_is_none(place, address):
     with pytest.raises(OptionError, match="expected host:port, or auto"):
         score(place, address=address)

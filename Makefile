@@ -67,7 +67,8 @@ $(VENV)/runtime.stamp: requirements.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-$(VENV)/dev.stamp: $(VENV)/runtime.stamp requirements-bulk.txt requirements-train.txt requirements-otel.txt requirements-dev.txt
+$(VENV)/dev.stamp: $(VENV)/runtime.stamp requirements-bulk.txt requirements-train.txt \
+  requirements-otel.txt requirements-ray.txt requirements-dev.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 

@@ -21,6 +21,7 @@ from typer.exceptions import TyperException
 from sentiment import options
 from sentiment.bulk.command import score
 from sentiment.errors import (
+    ClusterError,
     DataError,
     Interrupted,
     LibraryError,
@@ -38,6 +39,7 @@ EXIT_CODES: dict[type[SentimentError], int] = {
     SettingsError: 3,
     ModelError: 3,
     ListenError: 3,
+    ClusterError: 3,
     LibraryError: 3,
     DataError: 4,
     StorageError: 5,

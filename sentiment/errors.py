@@ -35,6 +35,7 @@ SentimentError
 ├── SettingsError                a setting is unknown or wrong          exit code 3
 ├── ModelError                   the model cannot be had or loaded      exit code 3
 ├── ListenError                  an address cannot be listened on       exit code 3
+├── ClusterError                 a Ray cluster cannot be reached or used   exit code 3
 ├── LibraryError                 a library that is needed is missing    exit code 3
 ├── DataError                    a data file cannot be used             exit code 4
 ├── StorageError                 the disk is full or cannot be written  exit code 5
@@ -296,6 +297,10 @@ class ModelError(SentimentError):
 
 class ListenError(SentimentError):
     """An address or port cannot be listened on; the server does not start."""
+
+
+class ClusterError(SentimentError):
+    """A cluster cannot be reached, or has lost what a run needs; the message says how to go on."""
 
 
 class LibraryError(SentimentError):

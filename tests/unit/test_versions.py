@@ -12,6 +12,7 @@ FLOORS = {
     "uvicorn": "0.50",  # exit code 3 when the start fails
     "torch": "2.13.0",  # CVE-2025-32434, CVE-2026-24747: weights_only=True
     "transformers": "5.3.0",  # CVE-2026-1839, CVE-2026-4372, CVE-2026-5241
+    "ray": "2.52.0",  # CVE-2025-62593: a page in a browser could reach its dashboard
     "urllib3": "2.7.0",  # CVE-2026-44431, CVE-2026-44432
     "requests": "2.33",  # CVE-2026-25645
     "jinja2": "3.1.6",
@@ -38,6 +39,7 @@ def test_what_is_installed_is_not_below_its_floor(name):
         "requirements-bulk.txt",
         "requirements-train.txt",
         "requirements-otel.txt",
+        "requirements-ray.txt",
         "requirements-dev.txt",
     ],
 )

@@ -51,8 +51,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command()(plan)
-app.command()(score)
 
 
 def main() -> None:
@@ -124,6 +122,9 @@ def worker(
     configure_logging(settings.log_level, worker=number)
     listeners = Listeners.inherited(api=api, operations=operations or ())
     work(settings, number=number, count=count, lifeline=lifeline, listeners=listeners)
+
+
+app.command()(score)
 
 
 @app.command()
@@ -350,6 +351,9 @@ def evaluate(
         write_report(output, evaluation)
         print_summary(evaluation)
     check_thresholds(thresholds, evaluation)
+
+
+app.command()(plan)
 
 
 def _log_to_terminal() -> None:

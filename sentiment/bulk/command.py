@@ -23,8 +23,9 @@ def score(
     inputs: Annotated[
         list[str],
         typer.Argument(
+            metavar="INPUT...",
             help="CSV, TSV, JSON Lines or Parquet, also .gz and .zst: files, folders, globs, "
-            "gs:// and s3:// addresses, or - for standard input."
+            "gs:// and s3:// addresses, or - for standard input.",
         ),
     ],
     output: Annotated[
@@ -32,7 +33,7 @@ def score(
     ],
     text_column: Annotated[str, typer.Option(help="Column of the text.")] = "text",
     documents: Annotated[
-        bool, typer.Option(help="Score each sentence of a text, and sum up.")
+        bool, typer.Option("--documents", help="Score each sentence of a text, and sum up.")
     ] = False,
     model: Annotated[
         str | None, typer.Option(help="As SENTIMENT_MODEL: Hub name, folder, compact, auto.")

@@ -130,7 +130,7 @@ async def tiny_chunks(*, chunks: int = 1_000_000, repeats: int = 20) -> Report:
         b"POST / HTTP/1.1\r\nHost: b\r\nContent-Type: application/json\r\n"
         b"Transfer-Encoding: chunked\r\n\r\n"
     )
-    data = head + b'1\r\n"\r\n' + b"1\r\na\r\n" * (chunks - 1)
+    data = head + b'1\r\n"\r\n' + b"1\r\na\r\n" * (chunks - 1) + b"0\r\n\r\n"
     said = []
     with serving(double(base_ms=1, token_ms=0.001)) as server:
         for _ in range(3):

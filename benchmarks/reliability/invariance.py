@@ -27,7 +27,9 @@ async def invariance(*, texts: int = 500, rounds: int = 20, seed: int = 0) -> Re
         length = source.choice(LONG_WORDS)
         start = source.randrange(len(words) - length)
         pool[index] = f"{index} {' '.join(words[start : start + length])}"
-    settings = Settings(model="compact", cache_texts=0, deadline_s=3600, max_backlog_s=3600)
+    settings = Settings(
+        model="compact", precision="fp32", cache_texts=0, deadline_s=3600, max_backlog_s=3600
+    )
     async with Analyzer.open(settings) as analyzer:
         labels = analyzer.model.labels
         alone = np.concatenate(

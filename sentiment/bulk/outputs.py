@@ -34,7 +34,13 @@ class Writer(Protocol):
     """One file that grows by rows. A context manager that closes it."""
 
     def __enter__(self) -> Self: ...
-    def __exit__(self, *error: object) -> None: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+        /,
+    ) -> None: ...
 
     def write(self, rows: pa.RecordBatch) -> None:
         """Add rows of the writer's schema.

@@ -1,14 +1,14 @@
 """Arrow columns as the text of CSV cells and of JSON values, a column at a time."""
 
 import base64
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 import pyarrow as pa
 from pyarrow import compute
 
-Texts = pa.Array
-"""Strings, as many as rows."""
+Texts: TypeAlias = Any
+"""An Arrow array of strings, as many as rows."""
 
 
 def plain_texts(column: pa.Array) -> Texts:

@@ -6,8 +6,7 @@ compressed blocks are cut by what is in them, and no file holds a time.
 
 import gzip
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol, Self
@@ -18,7 +17,8 @@ from pyarrow import compute, parquet
 
 from sentiment.bulk import rendering
 from sentiment.bulk.json_lines import IN_LINE, VERBATIM
-from sentiment.errors import OptionError, StorageError
+from sentiment.errors import DataError, OptionError, first_line
+from sentiment.storage import storage_errors
 
 GROUP_ROWS = 65_536
 GROUP_BYTES = 2**25
@@ -34,13 +34,19 @@ class Writer(Protocol):
     """One file that grows by rows. A context manager that closes it."""
 
     def __enter__(self) -> Self: ...
-    def __exit__(self, *error: object) -> None: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None: ...
 
     def write(self, rows: pa.RecordBatch) -> None:
         """Add rows of the writer's schema.
 
         Raises:
             StorageError: the disk is full or cannot be written. What is there stays.
+            DataError: a value cannot be written as text.
         """
 
     def close(self) -> None:
@@ -79,19 +85,6 @@ def open_writer(
     raise OptionError(f"{output_format!r} is none of csv, tsv, jsonl, parquet")
 
 
-@contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Say in one line what the disk refuses.
-
-    Raises:
-        StorageError: an operation on a file failed.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
-
-
 class _File:
     """What the writers have in common: a file, closed once, whatever happens."""
 
@@ -112,6 +105,7 @@ class _File:
         if kind is None:
             self.close()
         else:
+            self._abandon()
             with suppress(OSError):  # of the same disk; the first error says what is wrong
                 self._file.close()
 
@@ -124,11 +118,15 @@ class _File:
                 self._file.flush()
                 os.fsync(self._file.fileno())
         finally:
+            self._abandon()
             with suppress(OSError):
                 self._file.close()
 
     def _finish(self) -> None:
         """Write what is buffered."""
+
+    def _abandon(self) -> None:
+        """Write no more."""
 
 
 class _TextWriter(_File):
@@ -151,7 +149,11 @@ class _TextWriter(_File):
 
     def write(self, rows: pa.RecordBatch) -> None:
         for start in range(0, rows.num_rows, RENDERED_ROWS):
-            self._add(rendering.contents(self._render(rows.slice(start, RENDERED_ROWS))))
+            try:
+                lines = self._render(rows.slice(start, RENDERED_ROWS))
+            except pa.ArrowException as error:  # such as a time zone that nobody knows
+                raise DataError(f"a column has no text: {first_line(error)}") from error
+            self._add(rendering.contents(lines))
 
     def _add(self, content: bytes) -> None:
         self._pending += content
@@ -264,6 +266,9 @@ class ParquetWriter(_File):
     def _finish(self) -> None:
         self._write_group()
         self._writer.close()
+
+    def _abandon(self) -> None:
+        self._writer.is_open = False  # else it complains in its `__del__` of the closed file
 
 
 def _text_bytes(rows: pa.RecordBatch) -> np.ndarray:

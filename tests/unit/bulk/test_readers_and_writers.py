@@ -1,5 +1,6 @@
 """Files are read row by row, in any block size, and written as the same bytes every time."""
 
+import gc
 import gzip
 import json
 import resource
@@ -166,7 +167,7 @@ def test_what_is_written_is_read_whatever_the_block_size(
     assert faults.pop(4).startswith("not JSON: ")
     assert faults == {
         2: "expected a string in 'text', found: integer",
-        3: 'expected an object such as {"text": ...}, found: array',
+        3: 'expected an object a line, such as {"text": ...}, found: array',
         5: "byte 53 of the file (0xff) is not UTF-8; save the file as UTF-8",
         6: "no member 'text'",
     }
@@ -353,3 +354,68 @@ def test_a_full_disk_is_a_storage_error(tmp_path, output_format):
             write(tmp_path / "out", rows, output_format)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("output_format", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("content", [b"", b"\n", b"none\n{}\n", b'[\n{"text": "a"}]\n'])
+def test_json_lines_without_a_row_have_the_column_of_texts_all_the_same(
+    tmp_path, content, output_format
+):
+    path = csv(tmp_path, content, "news.jsonl")
+    rows, _, faults = read(path, for_format=output_format)
+    assert [row["text"] for row in rows] == [None] * len(faults)
+    assert "text" in reader(path, for_format=output_format).schema.names
+
+
+def test_an_array_over_several_lines_is_told_from_broken_json(tmp_path):
+    _, _, faults = read(csv(tmp_path, b'[\n{"text": "a"},\n', "news.json"))
+    assert faults[1].endswith("found: array")
+
+
+def test_a_member_of_the_readers_own_name_is_refused(tmp_path):
+    path = csv(tmp_path, b'{"text": "a", "\\u0000line": 1}', "news.jsonl")
+    with pytest.raises(DataError, match="no member can be named"):
+        reader(path)
+
+
+def test_times_of_a_zone_are_written_as_iso_8601_has_them(tmp_path):
+    zones = {"Europe/Berlin": "+01:00", "America/New_York": "-05:00", "UTC": "Z"}
+    columns = {zone: pa.array([0], pa.timestamp("s", zone)) for zone in zones}
+    path = write(tmp_path / "x.jsonl", pa.RecordBatch.from_pydict(columns), "jsonl")
+    (row,) = map(json.loads, path.read_text().splitlines())
+    for zone, offset in zones.items():
+        assert row[zone].endswith(offset)
+
+
+def test_a_value_without_a_text_is_an_error_of_the_data(tmp_path):
+    rows = pa.RecordBatch.from_pydict({"at": pa.array([0], pa.timestamp("s", "Mars/Base"))})
+    with pytest.raises(DataError, match=r"a column has no text: .*Mars/Base"):
+        write(tmp_path / "x.csv", rows, "csv")
+
+
+def give_up(path, rows):
+    with open_writer(path, output_format="parquet", compression=None, schema=rows.schema) as writer:
+        writer.write(rows)
+        raise DataError("meanwhile")
+
+
+def test_parquet_that_is_given_up_says_nothing_of_it(tmp_path):
+    rows = pa.RecordBatch.from_pydict({"text": ["a"]})
+    with pytest.raises(DataError, match="meanwhile"):
+        give_up(tmp_path / "x.parquet", rows)
+    gc.collect()  # a complaint of what is thrown away would fail the test
+
+
+def test_an_object_without_members_has_none(tmp_path):
+    path = csv(tmp_path, b'{"text": "a", "n": 1}\n{}\n', "news.jsonl")
+    for output_format, number in (("csv", "1"), ("parquet", 1)):
+        rows, _, faults = read(path, for_format=output_format)
+        assert rows == [{"text": "a", "n": number}, {"text": None, "n": None}]
+        assert faults == {2: "no member 'text'"}
+
+
+def test_a_packed_input_may_have_the_name_of_the_output_and_more(tmp_path):
+    path = tmp_path / "out.csv.gz"
+    path.write_bytes(gzip.compress(b"text\nx\n"))
+    (file,) = find_inputs([str(path)], input_format=None, run_folder=tmp_path / "out.csv.run")
+    assert file.compression == "gzip"

@@ -2,7 +2,7 @@
 
 A folder means the files of a known suffix in it and below, in the order of their paths. What
 begins with a dot or an underscore is left out there, as `_SUCCESS` of a Spark job is, and so is
-what the command itself writes: an earlier output, and all whose name continues the output's.
+what the command itself writes: an earlier output, its list of bad rows and its run folder.
 """
 
 import os
@@ -22,7 +22,8 @@ from sentiment.bulk.csv_files import CsvReader
 from sentiment.bulk.files import Compression, Format, InputFile, data_errors
 from sentiment.bulk.json_lines import JsonLinesReader
 from sentiment.bulk.parquet_files import ParquetReader
-from sentiment.errors import DataError, LibraryError, OptionError, StorageError
+from sentiment.errors import DataError, LibraryError, OptionError
+from sentiment.storage import flush, storage_errors
 
 FORMATS: dict[str, Format] = {
     ".csv": "csv",
@@ -37,7 +38,12 @@ MAGIC: dict[bytes, Compression] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zs
 PARQUET_MAGIC = b"PAR1"
 
 STANDARD_INPUT = "-"
+KEPT_STANDARD_INPUT = "standard-input"
+"""Its name in the run folder."""
+
 RUN_SUFFIX = ".run"
+FAULTS_SUFFIX = ".errors.csv"
+"""What the names of the run folder and of the list of bad rows add to the output's."""
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _GLOB = re.compile(r"[*?\[]")
@@ -53,7 +59,7 @@ def find_inputs(
             written to `run_folder`; if it is there from an earlier run it is not read again.
         input_format: of all files, whatever their names say; `None` goes by the names, and for
             standard input by the first bytes.
-        run_folder: `OUTPUT.run`. What has the name of `OUTPUT`, or that and a dot, is no input.
+        run_folder: `OUTPUT.run`. Nothing in it is an input, nor `OUTPUT` and its list of bad rows.
 
     Raises:
         DataError: no such file, nothing that matches, or a file that cannot be read.
@@ -105,10 +111,10 @@ def open_reader(files: Sequence[InputFile], *, text_column: str, for_format: str
 
 def _found(given: str, wanted: Format | None, run_folder: Path) -> Iterator[InputFile]:
     if given == STANDARD_INPUT:
-        path = _keep_standard_input(run_folder)
+        kept = _keep_standard_input(run_folder)
         local = fs.LocalFileSystem()
         with data_errors("standard input"):
-            status = local.get_file_info(str(path))
+            status = local.get_file_info(str(kept))
         yield _input_file(local, status, "standard input", wanted)
         return
     folder, pattern = _split(given)
@@ -231,27 +237,26 @@ def _is_hidden(inner: str) -> bool:
 
 
 def _is_own(status: fs.FileInfo, filesystem: fs.FileSystem, run_folder: Path) -> bool:
-    """Whether a file is this command's own output, or lies beside it by name."""
+    """Whether a file is what this command itself writes."""
     if filesystem.type_name != "local":
         return False
-    output = os.path.realpath(run_folder).removesuffix(RUN_SUFFIX)
+    run = os.path.realpath(run_folder)
+    output = run.removesuffix(RUN_SUFFIX)
     path = os.path.realpath(status.path)
-    return path == output or path.startswith(f"{output}.")
+    return path in (output, f"{output}{FAULTS_SUFFIX}") or path.startswith(f"{run}/")
 
 
 def _keep_standard_input(run_folder: Path) -> Path:
     """Write standard input to a file, which is whole or not there."""
-    path = run_folder / "standard-input"
+    path = run_folder / KEPT_STANDARD_INPUT
     if path.exists():
         return path
     writing = path.with_suffix(".writing")
-    try:
+    with storage_errors(writing):
         run_folder.mkdir(parents=True, exist_ok=True)
         with writing.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file, 2**20)
-            file.flush()
-            os.fsync(file.fileno())
+        flush(writing)
         writing.replace(path)
-    except OSError as error:
-        raise StorageError(f"{writing}: cannot be written: {error.strerror or error}") from error
+        flush(run_folder)
     return path

@@ -16,8 +16,6 @@ import typer
 
 from sentiment.errors import Interrupted, LibraryError, OptionError, StorageError
 
-ON_ERROR = ("fail", "skip", "null")
-
 
 def score(
     inputs: Annotated[
@@ -82,8 +80,6 @@ def score(
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     if resume and overwrite:
         raise OptionError("--resume and --overwrite: one goes on, the other begins anew")
-    if on_error not in ON_ERROR:
-        raise OptionError(f"--on-error {on_error} is none of {', '.join(ON_ERROR)}")
     settings = _settings(model, precision)
     output_format, compression = _format_of(output)
     job = Job(

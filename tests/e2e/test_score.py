@@ -472,7 +472,11 @@ def test_bad_rows_are_left_out_or_kept_without_a_score_and_listed(
         ),
         (("/no.csv", "--output", "{folder}/x.csv"), 4, "/no.csv"),
         (("{news}", "--output", "/proc/x/y.csv", "--text-column=headline"), 5, "/proc/x"),
-        (("{news}", "--output", "{folder}/x.csv", "--on-error=pass"), 2, "--on-error pass is none"),
+        (
+            ("{news}", "--output", "{folder}/x.csv", "--on-error=pass"),
+            2,
+            "on-error 'pass' is none of",
+        ),
         (("{news}", "--output", "{folder}/x.csv", "--resume", "--overwrite"), 2, "begins anew"),
         (("{news}", "--output", "{folder}/x.csv", "--text-column=id", "--model=/no"), 3, "/no"),
         (("{news}", "--output", "{folder}/x.csv", "--precision=fp8"), 3, "SENTIMENT_PRECISION"),

@@ -189,7 +189,7 @@ def test_a_table_without_such_a_column_of_strings_is_refused(scorer, rows, said)
 
 @pytest.mark.parametrize("rows", [{"text": TEXTS}, [{"text": TEXTS[0]}], ["text"]])
 def test_what_is_neither_a_table_nor_batches_is_refused(scorer, rows):
-    with pytest.raises(DataError, match="expected a table or record batches, found: (str|dict)"):
+    with pytest.raises(DataError, match=r"expected a table or record batches, found: (str|dict)"):
         list(score_table(rows, scorer=scorer))
 
 

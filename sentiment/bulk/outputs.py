@@ -17,12 +17,13 @@ from pyarrow import compute, parquet
 
 from sentiment.bulk import rendering
 from sentiment.bulk.json_lines import IN_LINE, VERBATIM
+from sentiment.bulk.sizes import row_bytes
 from sentiment.errors import DataError, OptionError, first_line
 from sentiment.storage import storage_errors
 
 GROUP_ROWS = 65_536
 GROUP_BYTES = 2**25
-"""A Parquet row group ends with the row that makes its texts 32 MiB, or with its 65,536th."""
+"""A Parquet row group ends with the row that makes its values 32 MiB, or with its 65,536th."""
 
 RENDERED_ROWS = 8192
 BLOCK_BYTES = 2**20
@@ -245,7 +246,7 @@ class ParquetWriter(_File):
             )
 
     def write(self, rows: pa.RecordBatch) -> None:
-        sizes = _text_bytes(rows)
+        sizes = row_bytes(rows)
         while rows.num_rows:
             room = np.searchsorted(np.cumsum(sizes), GROUP_BYTES - self._bytes) + 1
             count = min(GROUP_ROWS - self._rows, rows.num_rows, int(room))
@@ -269,17 +270,3 @@ class ParquetWriter(_File):
 
     def _abandon(self) -> None:
         self._writer.is_open = False  # else it complains in its `__del__` of the closed file
-
-
-def _text_bytes(rows: pa.RecordBatch) -> np.ndarray:
-    """Return `[rows]` how many bytes of text each row has."""
-    sizes = np.zeros(rows.num_rows, np.int64)
-    for column in rows.columns:
-        found = column.type
-        if (
-            pa.types.is_string(found)
-            or pa.types.is_large_string(found)
-            or pa.types.is_binary(found)
-        ):
-            sizes += compute.fill_null(compute.binary_length(column), 0).to_numpy(False)
-    return sizes

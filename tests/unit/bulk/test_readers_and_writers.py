@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from sentiment.bulk import csv_files, json_lines
+from sentiment.bulk import csv_files, json_lines, outputs
 from sentiment.bulk.inputs import find_inputs, open_reader
 from sentiment.bulk.outputs import open_writer
 from sentiment.errors import DataError, OptionError, StorageError
@@ -419,3 +419,35 @@ def test_a_packed_input_may_have_the_name_of_the_output_and_more(tmp_path):
     path.write_bytes(gzip.compress(b"text\nx\n"))
     (file,) = find_inputs([str(path)], input_format=None, run_folder=tmp_path / "out.csv.run")
     assert file.compression == "gzip"
+
+
+WIDE = {
+    "strings": pa.array(["a" * 900, "b" * 1100, None] * 40),
+    "views": pa.array(["a" * 900, "b" * 1100, None] * 40, pa.string_view()),
+    "bytes": pa.array([b"a" * 900, b"b" * 1100, None] * 40),
+    "vectors": pa.array([[0.5] * 100, [0.5] * 150, None] * 40, pa.list_(pa.float64())),
+    "arrays": pa.array([[0.5] * 125, None] * 60, pa.list_(pa.float64(), 125)),
+    "sentences": pa.array(
+        [[{"text": "a" * 400}] * 2, [{"text": "b" * 300}] * 4, []] * 40,
+        pa.list_(pa.struct([("text", pa.string())])),
+    ),
+    "maps": pa.array([[("a", "b" * 1000)], None] * 60, pa.map_(pa.string(), pa.string())),
+    "numbers": pa.array(range(120)),
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_a_row_group_is_bounded_by_all_that_is_in_its_rows(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(outputs, "GROUP_BYTES", 10_000)
+    column = WIDE[name]
+    rows = pa.RecordBatch.from_pydict({name: column})
+    cut = [
+        parquet.ParquetFile(write(tmp_path / f"{pieces}", rows, "parquet", pieces=pieces))
+        for pieces in (1, 7, 120)
+    ]
+    groups = [
+        [file.metadata.row_group(at).num_rows for at in range(file.num_row_groups)] for file in cut
+    ]
+    assert groups[0] == groups[1] == groups[2]
+    assert (len(groups[0]) > 3) == (name != "numbers")
+    assert cut[0].read().equals(pa.Table.from_batches([rows]))

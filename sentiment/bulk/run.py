@@ -33,7 +33,7 @@ from sentiment.bulk.journal import Journal
 from sentiment.bulk.outputs import open_writer
 from sentiment.bulk.progress import SCORING, WRITING, Progress
 from sentiment.bulk.report import check_report, write_report
-from sentiment.bulk.run_folder import RunFolder, opened_run, put
+from sentiment.bulk.run_folder import JOURNAL, RunFolder, opened_run, put
 from sentiment.bulk.scoring import Scorer
 from sentiment.bulk.summary import Speed, Summary
 from sentiment.bulk.tally import Tally, check_columns
@@ -90,11 +90,11 @@ def score_files(job: Job, rules: Rules, settings: Settings) -> Summary | None:
         check_columns(reader.schema, date_column=job.date_column, ticker_column=job.ticker_column)
         token_budget = folder.begun.get("token_budget") if folder.begun else None
         with Scorer.open(settings, token_budget=token_budget) as scorer:
-            folder.agree(_record(files, rules, scorer))
             joiner = Joiner(rules, labels=scorer.labels, schema=reader.schema)
+            folder.agree(_record(files, rules, scorer))
             began_at = time.perf_counter()
             with (
-                Journal.open(folder.path / "scores.journal", labels=len(scorer.labels)) as journal,
+                Journal.open(folder.path / JOURNAL, labels=len(scorer.labels)) as journal,
                 Progress() as progress,
             ):
                 before = (journal.texts, journal.computed)

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from sentiment.bulk.inputs import KEPT_STANDARD_INPUT, RUN_SUFFIX
-from sentiment.errors import OptionError
+from sentiment.errors import OptionError, StorageError
 from sentiment.storage import flush, storage_errors, write_whole
 
 RECORD = "run.json"
+JOURNAL = "scores.journal"
 DISCARDED = ".discarded-"
 
 
@@ -101,7 +102,7 @@ def opened_run(output: Path, *, resume: bool, overwrite: bool) -> Iterator[RunFo
             _remove(_aside(path))
         try:
             yield RunFolder(output, path, begun)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, StorageError):
             if not (path / KEPT_STANDARD_INPUT).exists():  # which nobody may give a second time
                 _remove_unbegun(path)
             raise
@@ -135,8 +136,9 @@ def _remove(folder: Path) -> None:
 
 
 def _remove_unbegun(path: Path) -> None:
-    """Remove the folder of a run in which nothing was begun: there is nothing to resume."""
-    if not (path / RECORD).exists():
+    """Remove the folder of a run that has computed nothing: there is nothing to resume."""
+    journal = path / JOURNAL
+    if not journal.exists() or not journal.stat().st_size:
         shutil.rmtree(path, ignore_errors=True)  # the error that ended the run says more
 
 

@@ -439,6 +439,16 @@ def test_a_bad_row_ends_the_run_by_default_and_is_named(run, with_bad_rows, tmp_
     line = run(with_bad_rows, "--output", tmp_path / "scored.csv", code=4).splitlines()[-1]
     assert f"{with_bad_rows}:3: " in line
     assert "--on-error skip" in line
+    assert left_in(tmp_path) == ["news.csv"]
+
+
+def test_columns_that_are_there_already_are_said_and_nothing_is_left(run, tmp_path):
+    given = write_csv(tmp_path / "news.csv", ["Profit rose"], column="label")
+    output = tmp_path / "scored.csv"
+    said = run(given, "--text-column=label", "--output", output, code=2)
+    assert "the input has a column 'label' already: --prefix" in said.splitlines()[-1]
+    assert left_in(tmp_path) == ["news.csv"]
+    run(given, "--text-column=label", "--output", output, "--prefix", "new_")
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from sentiment.bulk.inputs import KEPT_STANDARD_INPUT
-from sentiment.bulk.run_folder import DISCARDED, opened_run
-from sentiment.errors import DataError, OptionError
+from sentiment.bulk.run_folder import DISCARDED, JOURNAL, opened_run
+from sentiment.errors import DataError, OptionError, StorageError
 
 
 @pytest.fixture
@@ -23,6 +23,7 @@ def begin(output, record=None, **how):
     """Begin a run and leave it unfinished."""
     with opened_run(output, **{"resume": False, "overwrite": False} | how) as folder:
         folder.agree(record or {"files": 1})
+        (folder.path / JOURNAL).write_bytes(b"computed")
 
 
 def break_off(output, error, *, standard_input=None):
@@ -119,10 +120,29 @@ def test_an_error_before_anything_is_begun_leaves_nothing(output):
     assert list(output.parent.iterdir()) == []
 
 
+@pytest.mark.parametrize("computed", [b"", b"a window"])
+def test_a_run_that_ends_by_an_error_stays_only_if_it_has_computed_something(
+    output, path, computed
+):
+    def failing():
+        with opened_run(output, resume=False, overwrite=False) as folder:
+            folder.agree({"files": 1})
+            (folder.path / JOURNAL).write_bytes(computed)
+            raise DataError("a bad row")
+
+    with pytest.raises(DataError):
+        failing()
+    assert path.exists() == bool(computed)
+
+
 def test_an_interrupt_before_anything_is_begun_keeps_only_what_nobody_can_give_again(output, path):
-    for standard_input in (None, "text\n"):
-        with pytest.raises(KeyboardInterrupt):
-            break_off(output, KeyboardInterrupt(), standard_input=standard_input)
+    for error, standard_input in (
+        (KeyboardInterrupt, None),
+        (StorageError, None),
+        (KeyboardInterrupt, "text\n"),
+    ):
+        with pytest.raises(error):
+            break_off(output, error(), standard_input=standard_input)
         assert path.exists() == (standard_input is not None)
     with opened_run(output, resume=True, overwrite=False) as folder:
         assert (folder.path / KEPT_STANDARD_INPUT).read_text() == "text\n"

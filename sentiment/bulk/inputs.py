@@ -128,6 +128,8 @@ def _found(given: str, wanted: Format | None, run_folder: Path) -> Iterator[Inpu
                 raise OptionError(f"{given}: both input and output")
             yield _input_file(filesystem, start, given, wanted)
             return
+        if start.type != fs.FileType.Directory:
+            raise DataError(f"{given}: neither a file nor a folder; a pipe can be given to -")
         below = filesystem.get_file_info(fs.FileSelector(path, recursive=True))
     if pattern is None:
         folder = folder.rstrip("/") + "/"
@@ -182,14 +184,22 @@ def _other_filesystem(url: str) -> tuple[fs.FileSystem, str]:
 
 def _glob_pattern(glob: str) -> re.Pattern[str]:
     """Return what a glob matches: `*` and `?` no slash, `**/` any folders."""
-    parts = re.split(r"(\*\*/|\*|\?|\[[^\]]+\])", glob)
     known = {"**/": "(?:[^/]+/)*", "*": "[^/]*", "?": "[^/]"}
-    return re.compile(
-        "".join(
-            known.get(part) or (part.replace("[!", "[^") if part[:1] == "[" else re.escape(part))
-            for part in parts
-        )
+    plain_and_special = re.split(r"(\*\*/|\*|\?|\[[^\]]+\])", glob)
+    pattern = "".join(
+        (known.get(part) or _character_set(part)) if index % 2 else re.escape(part)
+        for index, part in enumerate(plain_and_special)
     )
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise OptionError(f"{glob}: no glob: {error}") from error
+
+
+def _character_set(part: str) -> str:
+    """Return the pattern of a glob's `[...]`."""
+    characters = part[1:-1].replace("\\", r"\\").replace("[", r"\[")
+    return f"[{'^' if characters[0] == '!' else ''}{characters.removeprefix('!')}]"
 
 
 def _input_file(

@@ -74,20 +74,20 @@ def opened_run(output: Path, *, resume: bool, overwrite: bool) -> Iterator[RunFo
         StorageError: the folder cannot be written.
     """
     path = output.with_name(f"{output.name}{RUN_SUFFIX}")
-    if output.is_dir():
-        raise OptionError(f"{output} is a folder; expected the name of a file")
-    if resume and output.exists() and not path.exists():
-        with storage_errors(_aside(path)):
-            _remove(_aside(path))  # of a process that died while it tidied up
-        yield None
-        return
-    if path.exists() and not (resume or overwrite):
-        raise OptionError(
-            f"{path} holds an unfinished run: --resume goes on with it, --overwrite begins anew"
-        )
-    if output.exists() and not (resume or overwrite):
-        raise OptionError(f"{output} is there already; --overwrite replaces it")
     with storage_errors(path):
+        is_done, is_begun = output.exists(), path.exists()
+        if output.is_dir():
+            raise OptionError(f"{output} is a folder; expected the name of a file")
+        if resume and is_done and not is_begun:
+            _remove(_aside(path))  # of a process that died while it tidied up
+            yield None
+            return
+        if is_begun and not (resume or overwrite):
+            raise OptionError(
+                f"{path} holds an unfinished run: --resume goes on with it, --overwrite begins anew"
+            )
+        if is_done and not (resume or overwrite):
+            raise OptionError(f"{output} is there already; --overwrite replaces it")
         path.mkdir(parents=True, exist_ok=True)
         lock = (path / "lock").open("w")
     with lock:

@@ -55,6 +55,13 @@ def test_a_document_has_the_mean_of_its_sentences_and_says_where_they_stand():
     assert rows[2]["truncated"] is False
 
 
+def test_means_are_of_double_precision_as_the_servers():
+    given = np.random.default_rng(7).random((999, 3), dtype=np.float32)
+    rows = ScoredColumns(LABELS).of_rows(scores(given, [False] * 999), np.array([999]))
+    expected = np.mean(given, axis=0, dtype=np.float64).astype(np.float32)
+    np.testing.assert_array_equal(rows.probabilities[0], expected)
+
+
 def test_of_other_labels_there_is_no_net_sentiment():
     columns = ScoredColumns(("bullish", "bearish"), documents=True)
     assert "net" not in [field.name for field in columns.fields]

@@ -70,6 +70,11 @@ def test_a_folder_of_the_outputs_name_is_said_before_anything_is_done(output):
         pass
 
 
+def test_a_name_that_is_too_long_is_the_disks_error(output):
+    with pytest.raises(StorageError, match="File name too long"):
+        begin(output.with_name("x" * 254))
+
+
 def test_another_process_is_in_the_way(output):
     with (
         opened_run(output, resume=False, overwrite=False) as folder,

@@ -3,6 +3,7 @@
 import gc
 import gzip
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -419,6 +420,40 @@ def test_a_packed_input_may_have_the_name_of_the_output_and_more(tmp_path):
     path.write_bytes(gzip.compress(b"text\nx\n"))
     (file,) = find_inputs([str(path)], input_format=None, run_folder=tmp_path / "out.csv.run")
     assert file.compression == "gzip"
+
+
+@pytest.mark.parametrize(
+    ("glob", "found"),
+    [
+        ("[ab].csv", ["a.csv", "b.csv"]),
+        ("[!a].csv", ["[.csv", "\\.csv", "b.csv"]),
+        ("[a-", []),
+        ("[[]*", ["[.csv"]),
+        ("[\\]*", ["\\.csv"]),
+        ("[].csv", []),
+    ],
+)
+def test_a_glob_is_read_as_a_shell_reads_it(tmp_path, glob, found):
+    for name in ("a.csv", "b.csv", "[.csv", "\\.csv"):
+        csv(tmp_path, b"text\nx\n", name)
+    options = {"input_format": None, "run_folder": tmp_path / "out.run"}
+    if found:
+        files = find_inputs([f"{tmp_path}/{glob}"], **options)
+        assert [file.path.rpartition("/")[2] for file in files] == found
+    else:
+        with pytest.raises(DataError, match="no file of"):
+            find_inputs([f"{tmp_path}/{glob}"], **options)
+
+
+def test_a_glob_that_is_none_is_said(tmp_path):
+    with pytest.raises(OptionError, match=r"\[z-a\]: no glob: bad character range"):
+        find_inputs([f"{tmp_path}/[z-a]"], input_format=None, run_folder=tmp_path / "out.run")
+
+
+def test_a_pipe_is_for_standard_input(tmp_path):
+    os.mkfifo(tmp_path / "news.csv")
+    with pytest.raises(DataError, match="neither a file nor a folder; a pipe can be given to -"):
+        reader(tmp_path / "news.csv")
 
 
 WIDE = {

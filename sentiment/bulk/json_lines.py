@@ -247,8 +247,8 @@ def _unified(known: pa.DataType, values: Sequence[Member]) -> pa.DataType:
 def _type(value: Member) -> str:
     try:
         return str(pa.array([value]).type)
-    except pa.ArrowException as error:
-        return f"{JSON_TYPES[type(value)]} of mixed types ({type(error).__name__})"
+    except pa.ArrowException:
+        return f"{JSON_TYPES[type(value)]} of mixed types"
 
 
 def _has_bare_struct(found: pa.DataType) -> bool:

@@ -238,6 +238,7 @@ def _record(files: Sequence[InputFile], rules: Rules, scorer: Scorer) -> dict[st
         "windows": [WINDOW_ROWS, WINDOW_CHARS],
         "model": scorer.model.reference,
         "weights_sha256": scorer.model.weights_sha256,
+        "temperature": scorer.model.temperature,
         "engine": [scorer.engine.name, scorer.engine.device, scorer.engine.precision],
         "threads": scorer.threads,
         "token_budget": scorer.token_budget,

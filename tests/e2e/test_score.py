@@ -248,6 +248,14 @@ def test_an_interrupt_is_said_in_one_line_and_the_run_goes_on_later(
     assert files(tmp_path) == expected
 
 
+def test_sigterm_while_it_loads_leaves_nothing(run, news, tmp_path):
+    output = tmp_path / "scored.csv"
+    ends = dies("run", "Scorer.open").replace("SIGKILL", "SIGTERM")
+    said = run(news, "--text-column=headline", "--output", output, first=ends, code=143)
+    assert one_line(said) == "error: interrupted: the same command with --resume goes on"
+    assert left_in(tmp_path) == ["news.csv"]
+
+
 @pytest.mark.parametrize("largest", [300, 20_000])
 def test_a_full_disk_ends_it_with_5_and_it_goes_on_when_there_is_room(
     run, unbroken, tmp_path, largest

@@ -195,6 +195,12 @@ def test_a_member_of_two_types_is_refused_for_parquet_alone(tmp_path):
     assert [row["n"] for row in read(path, for_format="csv")[0]] == ["1", "x"]
 
 
+def test_a_member_that_mixes_types_within_is_refused_for_parquet_in_plain_words(tmp_path):
+    path = csv(tmp_path, b'{"text": "a", "m": [1, {"b": 2}]}\n', "news.jsonl")
+    with pytest.raises(DataError, match="'m' is array of mixed types here and null before"):
+        reader(path, for_format="parquet")
+
+
 def test_json_lines_without_the_text_say_what_is_there(tmp_path):
     with pytest.raises(DataError, match="expected a column named 'text'; there are 'a'"):
         reader(csv(tmp_path, b'{"a":1}\n', "news.jsonl"))

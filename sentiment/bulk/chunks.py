@@ -87,6 +87,8 @@ def check_text_column(schema: pa.Schema, name: str, place: str) -> None:
     """
     if name not in schema.names:
         raise missing_column(place, name, schema.names)
+    if schema.names.count(name) > 1:
+        raise DataError(f"{place}: two columns are named {name!r}")
     found = schema.field(name).type
     values = found.value_type if pa.types.is_dictionary(found) else found
     kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)

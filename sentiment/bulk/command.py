@@ -14,9 +14,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from sentiment.errors import Interrupted, LibraryError, OptionError
-
-ON_ERROR = ("fail", "skip", "null")
+from sentiment.errors import Interrupted, LibraryError, OptionError, StorageError
 
 
 def score(
@@ -74,14 +72,15 @@ def score(
     All columns are kept; label, score, the probability of each label and truncated are added. The
     output appears when it is complete. docs/bulk.md has more, and how to do it on a cluster.
     """
+    _open_standard_streams()
     _need_pyarrow()
     from sentiment.bulk.joining import OnError, Rules
     from sentiment.bulk.run import Job, score_files
     from sentiment.bulk.summary import print_summary
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    if on_error not in ON_ERROR:
-        raise OptionError(f"--on-error {on_error} is none of {', '.join(ON_ERROR)}")
+    if resume and overwrite:
+        raise OptionError("--resume and --overwrite: one goes on, the other begins anew")
     settings = _settings(model, precision)
     output_format, compression = _format_of(output)
     job = Job(
@@ -108,7 +107,7 @@ def score(
     if summary is None:
         print(f"{output} is complete: nothing is left to do", file=sys.stderr)
     elif as_json:
-        print(json.dumps(summary.as_dict(), indent=2))
+        _print_result(json.dumps(summary.as_dict(), indent=2))
     else:
         print_summary(summary)
 
@@ -140,6 +139,28 @@ def _format_of(output: str) -> tuple[str, str | None]:
     if found == "parquet" and compression:
         raise OptionError(f"--output {output}: Parquet is compressed inside; leave the ending out")
     return found, compression
+
+
+def _open_standard_streams() -> None:
+    """Lead to nowhere what was closed before: else a file of ours would take its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+
+
+def _print_result(text: str) -> None:
+    """Print to standard output.
+
+    Raises:
+        StorageError: it takes nothing.
+    """
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end
+        raise StorageError(
+            f"standard output: cannot be written: {error.strerror}; the output is complete"
+        ) from error
 
 
 def _need_pyarrow() -> None:

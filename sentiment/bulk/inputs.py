@@ -2,7 +2,7 @@
 
 A folder means the files of a known suffix in it and below, in the order of their paths. What
 begins with a dot or an underscore is left out there, as `_SUCCESS` of a Spark job is, and so is
-what the command itself writes: an earlier output, and all whose name continues the output's.
+what the command itself writes: an earlier output, its list of bad rows and its run folder.
 """
 
 import os
@@ -22,7 +22,8 @@ from sentiment.bulk.csv_files import CsvReader
 from sentiment.bulk.files import Compression, Format, InputFile, data_errors
 from sentiment.bulk.json_lines import JsonLinesReader
 from sentiment.bulk.parquet_files import ParquetReader
-from sentiment.errors import DataError, LibraryError, OptionError, StorageError
+from sentiment.errors import DataError, LibraryError, OptionError
+from sentiment.storage import flush, storage_errors
 
 FORMATS: dict[str, Format] = {
     ".csv": "csv",
@@ -37,7 +38,12 @@ MAGIC: dict[bytes, Compression] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zs
 PARQUET_MAGIC = b"PAR1"
 
 STANDARD_INPUT = "-"
+KEPT_STANDARD_INPUT = "standard-input"
+"""Its name in the run folder."""
+
 RUN_SUFFIX = ".run"
+FAULTS_SUFFIX = ".errors.csv"
+"""What the names of the run folder and of the list of bad rows add to the output's."""
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _GLOB = re.compile(r"[*?\[]")
@@ -53,7 +59,7 @@ def find_inputs(
             written to `run_folder`; if it is there from an earlier run it is not read again.
         input_format: of all files, whatever their names say; `None` goes by the names, and for
             standard input by the first bytes.
-        run_folder: `OUTPUT.run`. What has the name of `OUTPUT`, or that and a dot, is no input.
+        run_folder: `OUTPUT.run`. Nothing in it is an input, nor `OUTPUT` and its list of bad rows.
 
     Raises:
         DataError: no such file, nothing that matches, or a file that cannot be read.
@@ -122,6 +128,8 @@ def _found(given: str, wanted: Format | None, run_folder: Path) -> Iterator[Inpu
                 raise OptionError(f"{given}: both input and output")
             yield _input_file(filesystem, start, given, wanted)
             return
+        if start.type != fs.FileType.Directory:
+            raise DataError(f"{given}: neither a file nor a folder; a pipe can be given to -")
         below = filesystem.get_file_info(fs.FileSelector(path, recursive=True))
     if pattern is None:
         folder = folder.rstrip("/") + "/"
@@ -176,14 +184,22 @@ def _other_filesystem(url: str) -> tuple[fs.FileSystem, str]:
 
 def _glob_pattern(glob: str) -> re.Pattern[str]:
     """Return what a glob matches: `*` and `?` no slash, `**/` any folders."""
-    parts = re.split(r"(\*\*/|\*|\?|\[[^\]]+\])", glob)
     known = {"**/": "(?:[^/]+/)*", "*": "[^/]*", "?": "[^/]"}
-    return re.compile(
-        "".join(
-            known.get(part) or (part.replace("[!", "[^") if part[:1] == "[" else re.escape(part))
-            for part in parts
-        )
+    plain_and_special = re.split(r"(\*\*/|\*|\?|\[[^\]]+\])", glob)
+    pattern = "".join(
+        (known.get(part) or _character_set(part)) if index % 2 else re.escape(part)
+        for index, part in enumerate(plain_and_special)
     )
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise OptionError(f"{glob}: no glob: {error}") from error
+
+
+def _character_set(part: str) -> str:
+    """Return the pattern of a glob's `[...]`."""
+    characters = part[1:-1].replace("\\", r"\\").replace("[", r"\[")
+    return f"[{'^' if characters[0] == '!' else ''}{characters.removeprefix('!')}]"
 
 
 def _input_file(
@@ -231,27 +247,26 @@ def _is_hidden(inner: str) -> bool:
 
 
 def _is_own(status: fs.FileInfo, filesystem: fs.FileSystem, run_folder: Path) -> bool:
-    """Whether a file is this command's own output, or lies beside it by name."""
+    """Whether a file is what this command itself writes."""
     if filesystem.type_name != "local":
         return False
-    output = os.path.realpath(run_folder).removesuffix(RUN_SUFFIX)
-    path = os.path.realpath(str(status.path))
-    return path == output or path.startswith(f"{output}.")
+    run = os.path.realpath(run_folder)
+    output = run.removesuffix(RUN_SUFFIX)
+    path = os.path.realpath(status.path)
+    return path in (output, f"{output}{FAULTS_SUFFIX}") or path.startswith(f"{run}/")
 
 
 def _keep_standard_input(run_folder: Path) -> Path:
     """Write standard input to a file, which is whole or not there."""
-    path = run_folder / "standard-input"
+    path = run_folder / KEPT_STANDARD_INPUT
     if path.exists():
         return path
     writing = path.with_suffix(".writing")
-    try:
+    with storage_errors(writing):
         run_folder.mkdir(parents=True, exist_ok=True)
         with writing.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file, 2**20)
-            file.flush()
-            os.fsync(file.fileno())
+        flush(writing)
         writing.replace(path)
-    except OSError as error:
-        raise StorageError(f"{writing}: cannot be written: {error.strerror or error}") from error
+        flush(run_folder)
     return path

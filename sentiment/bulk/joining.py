@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ from sentiment.bulk.chunks import Chunk
 from sentiment.bulk.columns import RowScores, ScoredColumns, has_no_score
 from sentiment.bulk.scoring import Scorer, Scores
 from sentiment.bulk.windows import TextsOf, Window, fault_of, sentences_of, whole, windows
-from sentiment.errors import DataError
+from sentiment.errors import DataError, OptionError
 from sentiment.sentences import sentence_spans
 
 OnError = Literal["fail", "skip", "null"]
@@ -24,7 +24,11 @@ MODEL_FAILS = "the model fails on the text"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """Which text of a row is scored, how, and what becomes of a row that cannot be."""
+    """Which text of a row is scored, how, and what becomes of a row that cannot be.
+
+    Raises:
+        OptionError: nothing known is to become of it.
+    """
 
     text_column: str
     documents: bool = False
@@ -35,6 +39,10 @@ class Rules:
     """Of the names of the columns that are added."""
     on_error: OnError = "fail"
     """End; leave the row out; or keep it without a score."""
+
+    def __post_init__(self) -> None:
+        if self.on_error not in (known := get_args(OnError)):
+            raise OptionError(f"on-error {self.on_error!r} is none of {', '.join(known)}")
 
     @property
     def texts_of(self) -> TextsOf:

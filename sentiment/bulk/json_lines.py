@@ -57,6 +57,10 @@ class _Lines:
     """`None` where a line is none."""
     faults: dict[int, str]
 
+    def values(self, name: str) -> list[Member]:
+        """Return a member of each line, `None` where it is not there."""
+        return [None if row is None else row.get(name) for row in self.objects]
+
 
 class JsonLinesReader:
     """The rows of JSON Lines files."""
@@ -73,8 +77,12 @@ class JsonLinesReader:
         self._progress = Progress(files)
         self.total_bytes = self._progress.total_bytes
         types = self._find_types(typed=for_format == "parquet")
-        if text_column not in types and types:
+        if not types:  # no row of any member, so none of which the text is missing
+            types = {text_column: pa.string()}
+        if text_column not in types:
             raise missing_column(f"{files[0].name}:1", text_column, list(types))
+        if VERBATIM in types:
+            raise DataError(f"{files[0].name}: no member can be named {VERBATIM!r}")
         fields = [pa.field(name, found) for name, found in types.items()]
         if for_format == "jsonl":
             fields = [
@@ -145,7 +153,7 @@ class JsonLinesReader:
         if field.name == VERBATIM:
             pairs = zip(lines.contents, lines.objects, strict=True)
             return pa.array([line if row is not None else None for line, row in pairs], pa.binary())
-        values = [row and row.get(field.name) for row in lines.objects]
+        values = lines.values(field.name)
         if field.type == pa.string():
             values = [_text(value) for value in values]
         try:
@@ -191,16 +199,21 @@ def _object(line: bytes, stripped: bytes, offset: int) -> Object | str:
     try:
         found = orjson.loads(stripped)
     except orjson.JSONDecodeError as error:
+        if stripped.startswith(b"["):
+            return _no_object("array")  # over several lines
         return not_utf8(line, offset) or f"not JSON: {error.msg}, at column {error.colno}"
     if isinstance(found, dict):
         return found
-    kind = "null" if found is None else JSON_TYPES[type(found)]
-    return f'expected an object such as {{"text": ...}}, found: {kind}'
+    return _no_object("null" if found is None else JSON_TYPES[type(found)])
+
+
+def _no_object(found: str) -> str:
+    return f'expected an object a line, such as {{"text": ...}}, found: {found}'
 
 
 def _promoted(file: InputFile, lines: _Lines, name: str, known: pa.DataType) -> pa.DataType:
     """Return a type for the values of a member that are known and those of some more lines."""
-    values = [row and row.get(name) for row in lines.objects]
+    values = lines.values(name)
     try:
         return _unified(known, values)
     except (pa.ArrowException, OverflowError):
@@ -234,8 +247,8 @@ def _unified(known: pa.DataType, values: Sequence[Member]) -> pa.DataType:
 def _type(value: Member) -> str:
     try:
         return str(pa.array([value]).type)
-    except pa.ArrowException as error:
-        return f"{JSON_TYPES[type(value)]} of mixed types ({type(error).__name__})"
+    except pa.ArrowException:
+        return f"{JSON_TYPES[type(value)]} of mixed types"
 
 
 def _has_bare_struct(found: pa.DataType) -> bool:

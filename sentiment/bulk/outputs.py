@@ -6,8 +6,7 @@ compressed blocks are cut by what is in them, and no file holds a time.
 
 import gzip
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol, Self
@@ -18,11 +17,13 @@ from pyarrow import compute, parquet
 
 from sentiment.bulk import rendering
 from sentiment.bulk.json_lines import IN_LINE, VERBATIM
-from sentiment.errors import OptionError, StorageError
+from sentiment.bulk.sizes import row_bytes
+from sentiment.errors import DataError, OptionError, first_line
+from sentiment.storage import storage_errors
 
 GROUP_ROWS = 65_536
 GROUP_BYTES = 2**25
-"""A Parquet row group ends with the row that makes its texts 32 MiB, or with its 65,536th."""
+"""A Parquet row group ends with the row that makes its values 32 MiB, or with its 65,536th."""
 
 RENDERED_ROWS = 8192
 BLOCK_BYTES = 2**20
@@ -39,7 +40,6 @@ class Writer(Protocol):
         kind: type[BaseException] | None,
         error: BaseException | None,
         at: TracebackType | None,
-        /,
     ) -> None: ...
 
     def write(self, rows: pa.RecordBatch) -> None:
@@ -47,6 +47,7 @@ class Writer(Protocol):
 
         Raises:
             StorageError: the disk is full or cannot be written. What is there stays.
+            DataError: a value cannot be written as text.
         """
 
     def close(self) -> None:
@@ -85,19 +86,6 @@ def open_writer(
     raise OptionError(f"{output_format!r} is none of csv, tsv, jsonl, parquet")
 
 
-@contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Say in one line what the disk refuses.
-
-    Raises:
-        StorageError: an operation on a file failed.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
-
-
 class _File:
     """What the writers have in common: a file, closed once, whatever happens."""
 
@@ -118,6 +106,7 @@ class _File:
         if kind is None:
             self.close()
         else:
+            self._abandon()
             with suppress(OSError):  # of the same disk; the first error says what is wrong
                 self._file.close()
 
@@ -130,11 +119,15 @@ class _File:
                 self._file.flush()
                 os.fsync(self._file.fileno())
         finally:
+            self._abandon()
             with suppress(OSError):
                 self._file.close()
 
     def _finish(self) -> None:
         """Write what is buffered."""
+
+    def _abandon(self) -> None:
+        """Write no more."""
 
 
 class _TextWriter(_File):
@@ -157,7 +150,11 @@ class _TextWriter(_File):
 
     def write(self, rows: pa.RecordBatch) -> None:
         for start in range(0, rows.num_rows, RENDERED_ROWS):
-            self._add(rendering.contents(self._render(rows.slice(start, RENDERED_ROWS))))
+            try:
+                lines = self._render(rows.slice(start, RENDERED_ROWS))
+            except pa.ArrowException as error:  # such as a time zone that nobody knows
+                raise DataError(f"a column has no text: {first_line(error)}") from error
+            self._add(rendering.contents(lines))
 
     def _add(self, content: bytes) -> None:
         self._pending += content
@@ -249,7 +246,7 @@ class ParquetWriter(_File):
             )
 
     def write(self, rows: pa.RecordBatch) -> None:
-        sizes = _text_bytes(rows)
+        sizes = row_bytes(rows)
         while rows.num_rows:
             room = np.searchsorted(np.cumsum(sizes), GROUP_BYTES - self._bytes) + 1
             count = min(GROUP_ROWS - self._rows, rows.num_rows, int(room))
@@ -271,16 +268,5 @@ class ParquetWriter(_File):
         self._write_group()
         self._writer.close()
 
-
-def _text_bytes(rows: pa.RecordBatch) -> np.ndarray:
-    """Return `[rows]` how many bytes of text each row has."""
-    sizes = np.zeros(rows.num_rows, np.int64)
-    for column in rows.columns:
-        found = column.type
-        if (
-            pa.types.is_string(found)
-            or pa.types.is_large_string(found)
-            or pa.types.is_binary(found)
-        ):
-            sizes += compute.fill_null(compute.binary_length(column), 0).to_numpy(False)
-    return sizes
+    def _abandon(self) -> None:
+        self._writer.is_open = False  # else it complains in its `__del__` of the closed file

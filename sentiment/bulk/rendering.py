@@ -7,8 +7,8 @@ import orjson
 import pyarrow as pa
 from pyarrow import compute
 
-Texts: TypeAlias = Any
-"""An Arrow array of strings, as many as rows."""
+Texts: TypeAlias = pa.Array
+"""Strings, as many as rows."""
 
 
 def plain_texts(column: pa.Array) -> Texts:
@@ -26,7 +26,8 @@ def plain_texts(column: pa.Array) -> Texts:
         return pa.array([_decoded(value) for value in column.to_pylist()], pa.string())
     texts = column.cast(pa.string())
     if pa.types.is_timestamp(found):
-        return compute.replace_substring(texts, " ", "T", max_replacements=1)
+        texts = compute.replace_substring(texts, " ", "T", max_replacements=1)
+        return compute.replace_substring_regex(texts, r"([+-]\d\d)(\d\d)$", r"\1:\2")
     return texts
 
 

@@ -16,9 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from sentiment import __version__
 from sentiment.bulk.chunks import Reader
 from sentiment.bulk.files import InputFile
-from sentiment.bulk.inputs import find_inputs, open_reader
+from sentiment.bulk.inputs import FAULTS_SUFFIX, find_inputs, open_reader
 from sentiment.bulk.joining import (
     MODEL_FAILS,
     Fault,
@@ -32,7 +33,7 @@ from sentiment.bulk.journal import Journal
 from sentiment.bulk.outputs import open_writer
 from sentiment.bulk.progress import SCORING, WRITING, Progress
 from sentiment.bulk.report import check_report, write_report
-from sentiment.bulk.run_folder import RunFolder, opened_run, put
+from sentiment.bulk.run_folder import JOURNAL, RunFolder, opened_run, put
 from sentiment.bulk.scoring import Scorer
 from sentiment.bulk.summary import Speed, Summary
 from sentiment.bulk.tally import Tally, check_columns
@@ -66,7 +67,7 @@ class Job:
     @property
     def faults(self) -> Path:
         """The side file of bad rows; it is there only if there are any."""
-        return self.output.with_name(f"{self.output.name}.errors.csv")
+        return self.output.with_name(f"{self.output.name}{FAULTS_SUFFIX}")
 
 
 def score_files(job: Job, rules: Rules, settings: Settings) -> Summary | None:
@@ -87,13 +88,13 @@ def score_files(job: Job, rules: Rules, settings: Settings) -> Summary | None:
         files = find_inputs(job.inputs, input_format=job.input_format, run_folder=folder.path)
         reader = open_reader(files, text_column=rules.text_column, for_format=job.output_format)
         check_columns(reader.schema, date_column=job.date_column, ticker_column=job.ticker_column)
-        token_budget = folder.begun["token_budget"] if folder.begun else None
+        token_budget = folder.begun.get("token_budget") if folder.begun else None
         with Scorer.open(settings, token_budget=token_budget) as scorer:
-            folder.agree(_record(files, rules, scorer))
             joiner = Joiner(rules, labels=scorer.labels, schema=reader.schema)
+            folder.agree(_record(files, rules, scorer))
             began_at = time.perf_counter()
             with (
-                Journal.open(folder.path / "scores.journal", labels=len(scorer.labels)) as journal,
+                Journal.open(folder.path / JOURNAL, labels=len(scorer.labels)) as journal,
                 Progress() as progress,
             ):
                 before = (journal.texts, journal.computed)
@@ -237,10 +238,12 @@ def _record(files: Sequence[InputFile], rules: Rules, scorer: Scorer) -> dict[st
         "windows": [WINDOW_ROWS, WINDOW_CHARS],
         "model": scorer.model.reference,
         "weights_sha256": scorer.model.weights_sha256,
+        "temperature": scorer.model.temperature,
         "engine": [scorer.engine.name, scorer.engine.device, scorer.engine.precision],
         "threads": scorer.threads,
         "token_budget": scorer.token_budget,
-        "versions": {name: version(name) for name in LIBRARIES if find_spec(name)},
+        "versions": {"sentiment": __version__}
+        | {name: version(name) for name in LIBRARIES if find_spec(name)},
     }
 
 

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sentiment.errors import OptionError
+from sentiment.bulk.inputs import KEPT_STANDARD_INPUT, RUN_SUFFIX
+from sentiment.errors import OptionError, StorageError
 from sentiment.storage import flush, storage_errors, write_whole
 
 RECORD = "run.json"
+JOURNAL = "scores.journal"
 DISCARDED = ".discarded-"
 
 
@@ -71,34 +73,42 @@ def opened_run(output: Path, *, resume: bool, overwrite: bool) -> Iterator[RunFo
         OptionError: the output or an unfinished run is in the way, or another process is at it.
         StorageError: the folder cannot be written.
     """
-    path = output.with_name(f"{output.name}.run")
-    if resume and output.exists() and not path.exists():
-        yield None
-        return
-    if path.exists() and not (resume or overwrite):
-        raise OptionError(
-            f"{path} holds an unfinished run: --resume goes on with it, --overwrite begins anew"
-        )
-    if output.exists() and not (resume or overwrite):
-        raise OptionError(f"{output} is there already; --overwrite replaces it")
+    path = output.with_name(f"{output.name}{RUN_SUFFIX}")
     with storage_errors(path):
+        is_done, is_begun = output.exists(), path.exists()
+        if output.is_dir():
+            raise OptionError(f"{output} is a folder; expected the name of a file")
+        if resume and is_done and not is_begun:
+            _remove(_aside(path))  # of a process that died while it tidied up
+            yield None
+            return
+        if is_begun and not (resume or overwrite):
+            raise OptionError(
+                f"{path} holds an unfinished run: --resume goes on with it, --overwrite begins anew"
+            )
+        if is_done and not (resume or overwrite):
+            raise OptionError(f"{output} is there already; --overwrite replaces it")
         path.mkdir(parents=True, exist_ok=True)
         lock = (path / "lock").open("w")
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel drops it with us
-        except OSError as error:
+        except BlockingIOError as error:
             raise OptionError(f"{path}: another process is scoring there") from error
         begun = _record(path) if resume else None
         with storage_errors(path):
             if begun is None:
-                _clear(path)
-            shutil.rmtree(_aside(path), ignore_errors=True)
+                _clear(path, but=KEPT_STANDARD_INPUT if resume else None)
+            _remove(_aside(path))
         try:
             yield RunFolder(output, path, begun)
-        finally:
-            if path.exists() and not (path / RECORD).exists():
-                shutil.rmtree(path)  # nothing was begun: nothing to resume
+        except (KeyboardInterrupt, StorageError):
+            if not (path / KEPT_STANDARD_INPUT).exists():  # which nobody may give a second time
+                _remove_unbegun(path)
+            raise
+        except BaseException:
+            _remove_unbegun(path)
+            raise
 
 
 def put(written: Path, place: Path) -> None:
@@ -117,7 +127,19 @@ def _discard(path: Path) -> None:
     aside = _aside(path)
     path.rename(aside)
     flush(path.parent)
-    shutil.rmtree(aside)
+    _remove(aside)
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def _remove_unbegun(path: Path) -> None:
+    """Remove the folder of a run that has computed nothing: there is nothing to resume."""
+    journal = path / JOURNAL
+    if not journal.exists() or not journal.stat().st_size:
+        shutil.rmtree(path, ignore_errors=True)  # the error that ended the run says more
 
 
 def _record(path: Path) -> dict[str, Any] | None:
@@ -138,9 +160,9 @@ def _aside(path: Path) -> Path:
     return path.with_name(f"{DISCARDED}{path.name}")
 
 
-def _clear(path: Path) -> None:
+def _clear(path: Path, *, but: str | None) -> None:
     for each in path.iterdir():
-        if each.name == "lock":
+        if each.name in ("lock", but):
             continue
         if each.is_dir() and not each.is_symlink():
             shutil.rmtree(each)

@@ -11,6 +11,7 @@ import pyarrow as pa
 from sentiment.bulk.chunks import Chunk, check_text_column
 from sentiment.bulk.joining import Joiner, OnError, Rules, score_chunks
 from sentiment.bulk.scoring import Scorer
+from sentiment.errors import DataError
 from sentiment.settings import Settings
 
 CHUNK_ROWS = 16_384
@@ -43,8 +44,9 @@ def score_table(
         For a table a Table, for batches an iterator of as many batches or more, in order.
 
     Raises:
-        DataError: no such column of strings, or a row cannot be scored; rows count from 0.
-        OptionError: one of the columns to add is there already.
+        DataError: no such column of strings, batches of different columns, or a row cannot be
+            scored; rows count from 0.
+        OptionError: one of the columns to add is there already, or `on_error` is none of these.
         ModelError: the model cannot be had or loaded.
     """
     rules = Rules(text_column=text_column, documents=documents, prefix=prefix, on_error=on_error)
@@ -63,6 +65,8 @@ def _scored_batches(
     first = next(batches, None)
     if first is None:
         return
+    if not isinstance(first, pa.RecordBatch):
+        raise DataError(f"expected a table or record batches, found: {type(first).__name__}")
     with _opened(scorer) as ready:
         joiner = _joiner(rules, ready, first.schema)
         yield from _scored(chain([first], batches), ready, joiner, rules)
@@ -76,8 +80,11 @@ def _scored(
 
 
 def _chunks(batches: Iterator[pa.RecordBatch]) -> Iterator[Chunk]:
-    first = 0
+    first, schema = 0, None
     for batch in batches:
+        schema = schema or batch.schema
+        if not batch.schema.equals(schema):
+            raise DataError(f"row {first}: a batch with other columns than the first")
         for start in range(0, batch.num_rows, CHUNK_ROWS):
             part = batch.slice(start, CHUNK_ROWS)
             numbers = np.arange(first, first + part.num_rows)

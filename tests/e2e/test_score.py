@@ -13,6 +13,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from tests.score_forks import ScoreForks
+
 LABELS = ("positive", "negative", "neutral")
 ADDED = ["label", "score", *LABELS, "truncated"]
 ENVIRONMENT = {
@@ -41,17 +43,19 @@ def command(*arguments, first=""):
     return [sys.executable, "-c", script, "score", *map(str, arguments)]
 
 
-def run(*arguments, first="", given=None, code=0):
-    done = subprocess.run(
-        command(*arguments, first=first),
-        input=given,
-        capture_output=True,
-        env=ENVIRONMENT,
-        cwd=Path(__file__).parents[2],
-    )
-    said = done.stderr.decode()
-    assert done.returncode == code, said
-    return said
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, repository):
+    """Return what scores in a process of its own, and returns what that says."""
+    forks = ScoreForks(tmp_path_factory.mktemp("forks"), cwd=repository, environment=ENVIRONMENT)
+
+    def score(*arguments, first="", given=None, code=0):
+        done = forks.run(*arguments, first=first, given=given)
+        assert done.code == code, done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stderr
+
+    yield score
+    forks.close()
 
 
 def one_line(said):
@@ -77,7 +81,9 @@ def left_in(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_csv_becomes_a_parquet_file_with_all_of_its_columns_and_the_sentiment(news, tmp_path):
+def test_a_csv_becomes_a_parquet_file_with_all_of_its_columns_and_the_sentiment(
+    run, news, tmp_path
+):
     output = tmp_path / "scored.parquet"
     said = run(news, "--text-column", "headline", "--output", output)
     scored = parquet.read_table(output)
@@ -91,7 +97,7 @@ def test_a_csv_becomes_a_parquet_file_with_all_of_its_columns_and_the_sentiment(
     assert left_in(tmp_path) == ["news.csv", "scored.parquet"]
 
 
-def test_every_format_gives_the_same_scores(news, tmp_path):
+def test_every_format_gives_the_same_scores(run, news, tmp_path):
     first = tmp_path / "a.parquet"
     run(news, "--text-column", "headline", "--output", first)
     expected = parquet.read_table(first)
@@ -111,7 +117,7 @@ def test_every_format_gives_the_same_scores(news, tmp_path):
         assert scores == pytest.approx(expected["score"].to_pylist(), abs=1e-6)
 
 
-def test_standard_input_is_scored_too(news, tmp_path):
+def test_standard_input_is_scored_too(run, news, tmp_path):
     output = tmp_path / "scored.jsonl"
     options = ("--text-column", "headline", "--input-format", "csv", "--output", output)
     run("-", *options, given=news.read_bytes())
@@ -119,7 +125,7 @@ def test_standard_input_is_scored_too(news, tmp_path):
     assert [row["headline"] for row in rows] == [headline(number) for number in range(300)]
 
 
-def test_many_files_are_one_table_in_the_order_of_their_names(tmp_path):
+def test_many_files_are_one_table_in_the_order_of_their_names(run, tmp_path):
     folder = tmp_path / "exported"
     folder.mkdir()
     for number in (2, 0, 1):
@@ -131,7 +137,7 @@ def test_many_files_are_one_table_in_the_order_of_their_names(tmp_path):
     assert found == [headline(number) for number in (0, 10, 1, 11, 2, 12)]
 
 
-def test_documents_get_their_sentences(tmp_path):
+def test_documents_get_their_sentences(run, tmp_path):
     given = tmp_path / "articles.jsonl"
     text = "Profit rose by 20 %. The loss of market share goes on."
     given.write_text(json.dumps({"text": text, "source": {"name": "wire"}}) + "\n")
@@ -179,12 +185,12 @@ MOMENTS = {
     "before the list of bad rows is there": dies("run", "put"),
     "between list and output": dies("run", "put", after=True),
     "when the output is there": dies("run", "put", 2, after=True),
-    "while it tidies up": dies("run_folder", "shutil.rmtree", 2),
+    "while it tidies up": dies("run_folder", "shutil.rmtree"),
 }
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
+def unbroken(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("unbroken")
     texts = [headline(number) for number in range(400)]
     texts[7] = texts[390] = texts[5]
@@ -209,7 +215,7 @@ def files(folder):
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_run_that_is_killed_and_goes_on_writes_what_an_unbroken_one_does(
-    unbroken, tmp_path, moment
+    run, unbroken, tmp_path, moment
 ):
     news, expected = unbroken
     run(*options(news, tmp_path), first=MOMENTS[moment], code=-signal.SIGKILL)
@@ -218,7 +224,7 @@ def test_a_run_that_is_killed_and_goes_on_writes_what_an_unbroken_one_does(
 
 
 def test_an_unfinished_run_is_in_the_way_and_what_it_computed_is_not_computed_again(
-    unbroken, tmp_path
+    run, unbroken, tmp_path
 ):
     news, expected = unbroken
     killed = dies("journal", "Journal.append", 12, after=True)
@@ -231,18 +237,29 @@ def test_an_unfinished_run_is_in_the_way_and_what_it_computed_is_not_computed_ag
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_is_said_in_one_line_and_the_run_goes_on_later(unbroken, tmp_path, number):
+def test_an_interrupt_is_said_in_one_line_and_the_run_goes_on_later(
+    run, unbroken, tmp_path, number
+):
     news, expected = unbroken
     interrupts = dies("journal", "Journal.append", 5).replace("SIGKILL", number.name)
     said = run(*options(news, tmp_path), first=interrupts, code=128 + number)
     assert said.splitlines()[-1] == "error: interrupted: the same command with --resume goes on"
-    assert "Traceback" not in said
     run(*options(news, tmp_path), "--resume", first=SMALL_WINDOWS)
     assert files(tmp_path) == expected
 
 
+def test_sigterm_while_it_loads_leaves_nothing(run, news, tmp_path):
+    output = tmp_path / "scored.csv"
+    ends = dies("run", "Scorer.open").replace("SIGKILL", "SIGTERM")
+    said = run(news, "--text-column=headline", "--output", output, first=ends, code=143)
+    assert one_line(said) == "error: interrupted: the same command with --resume goes on"
+    assert left_in(tmp_path) == ["news.csv"]
+
+
 @pytest.mark.parametrize("largest", [300, 20_000])
-def test_a_full_disk_ends_it_with_5_and_it_goes_on_when_there_is_room(unbroken, tmp_path, largest):
+def test_a_full_disk_ends_it_with_5_and_it_goes_on_when_there_is_room(
+    run, unbroken, tmp_path, largest
+):
     news, expected = unbroken
     full = f"""
 {SMALL_WINDOWS}
@@ -252,13 +269,26 @@ resource.setrlimit(resource.RLIMIT_FSIZE, ({largest}, {largest}))
 """
     said = run(*options(news, tmp_path), first=full, code=5)
     assert "cannot be written: File too large" in said.splitlines()[-1]
-    assert "Traceback" not in said
     assert not (tmp_path / "scored.csv").exists()
     run(*options(news, tmp_path), "--resume", first=SMALL_WINDOWS)
     assert files(tmp_path) == expected
 
 
-def test_resume_begins_where_nothing_was_begun_and_ends_well_where_all_is_done(news, tmp_path):
+def test_the_module_itself_is_the_command(news, tmp_path, repository):
+    output = tmp_path / "scored.csv"
+    options = ("--text-column=headline", "--json", "--output", output)
+    done = subprocess.run(
+        [sys.executable, "-m", "sentiment", "score", news, *options],
+        capture_output=True,
+        env=ENVIRONMENT,
+        cwd=repository,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["scored"] == 300
+    assert len(output.read_text().splitlines()) == 301
+
+
+def test_resume_begins_where_nothing_was_begun_and_ends_well_where_all_is_done(run, news, tmp_path):
     output = tmp_path / "scored.csv"
     arguments = (news, "--text-column", "headline", "--output", output, "--resume")
     run(*arguments)
@@ -267,7 +297,7 @@ def test_resume_begins_where_nothing_was_begun_and_ends_well_where_all_is_done(n
     assert output.stat().st_mtime_ns == before.st_mtime_ns
 
 
-def test_an_output_that_is_there_is_replaced_only_when_asked(news, tmp_path):
+def test_an_output_that_is_there_is_replaced_only_when_asked(run, news, tmp_path):
     output = tmp_path / "scored.csv"
     output.write_text("precious")
     arguments = (news, "--text-column", "headline", "--output", output)
@@ -285,7 +315,7 @@ def test_an_output_that_is_there_is_replaced_only_when_asked(news, tmp_path):
         (("--text-column", "ticker"), "text_column: 'headline', not 'ticker'"),
     ],
 )
-def test_a_run_is_not_continued_by_another(news, tmp_path, change, said):
+def test_a_run_is_not_continued_by_another(run, news, tmp_path, change, said):
     output = tmp_path / "scored.csv"
     arguments = (news, "--text-column", "headline", "--output", output)
     run(*arguments, first=dies("journal", "Journal.append", 3), code=-signal.SIGKILL)
@@ -294,7 +324,7 @@ def test_a_run_is_not_continued_by_another(news, tmp_path, change, said):
     run(*arguments, "--resume", first=SMALL_WINDOWS)
 
 
-def test_a_run_is_not_continued_on_another_file(news, tmp_path):
+def test_a_run_is_not_continued_on_another_file(run, news, tmp_path):
     output = tmp_path / "scored.csv"
     arguments = (news, "--text-column", "headline", "--output", output)
     run(*arguments, first=dies("journal", "Journal.append", 3), code=-signal.SIGKILL)
@@ -303,7 +333,7 @@ def test_a_run_is_not_continued_on_another_file(news, tmp_path):
     assert "is another run: it has files: " in line
 
 
-def test_a_file_that_changes_while_it_is_read_gives_no_output(news, tmp_path):
+def test_a_file_that_changes_while_it_is_read_gives_no_output(run, news, tmp_path):
     grows = f"""
 {SMALL_WINDOWS}
 from sentiment.bulk import run
@@ -321,7 +351,7 @@ run.write_pass = growing
     assert not output.exists()
 
 
-def test_two_processes_do_not_write_one_output(news, tmp_path):
+def test_two_processes_do_not_write_one_output(run, news, tmp_path):
     output = tmp_path / "scored.csv"
     arguments = (news, "--text-column", "headline", "--output", output)
     waits = f"""
@@ -351,6 +381,53 @@ journal.Journal.append = waiting
     assert output.exists()
 
 
+def test_closed_streams_are_no_reason_to_end(run, news, tmp_path):
+    closed = "import os, sys\nfor number, name in enumerate(('stdin', 'stdout', 'stderr')):\n"
+    closed += "    os.close(number); setattr(sys, name, None)"
+    output = tmp_path / "scored.csv"
+    assert run(news, "--text-column=headline", "--output", output, "--json", first=closed) == ""
+    assert len(output.read_text().splitlines()) == 301
+
+
+def test_a_summary_that_nobody_can_be_given_is_said_in_one_line(run, news, tmp_path):
+    full = "import os; os.dup2(os.open('/dev/full', os.O_WRONLY), 1)"
+    output = tmp_path / "scored.csv"
+    arguments = (news, "--text-column=headline", "--output", output, "--json")
+    said = run(*arguments, first=full, code=5)
+    assert said.splitlines()[-1] == (
+        "error: standard output: cannot be written: No space left on device; the output is complete"
+    )
+    assert output.exists()
+
+
+def test_a_record_without_what_it_needs_is_another_run(run, news, tmp_path):
+    output = tmp_path / "scored.csv"
+    arguments = (news, "--text-column", "headline", "--output", output)
+    run(*arguments, first=dies("journal", "Journal.append", 3), code=-signal.SIGKILL)
+    (tmp_path / "scored.csv.run" / "run.json").write_text("{}")
+    assert "is another run" in run(*arguments, "--resume", code=2).splitlines()[-1]
+
+
+@pytest.mark.parametrize("content", ["", "none\n", "[\n"])
+def test_lines_of_json_without_a_row_become_a_table_without_scores(run, tmp_path, content):
+    given = tmp_path / "news.jsonl"
+    given.write_text(content)
+    output = tmp_path / "scored.parquet"
+    run(given, "--output", output, "--on-error", "skip")
+    scored = parquet.read_table(output)
+    assert scored.column_names == ["text", *ADDED]
+    assert scored.num_rows == 0
+
+
+def test_standard_input_is_kept_when_the_process_dies_while_it_loads(run, news, tmp_path):
+    output = tmp_path / "scored.csv"
+    arguments = ("-", "--text-column", "headline", "--output", output)
+    killed = dies("run", "Scorer.open")
+    run(*arguments, first=killed, given=news.read_bytes(), code=-signal.SIGKILL)
+    run(*arguments, "--resume")
+    assert len(output.read_text().splitlines()) == 301
+
+
 @pytest.fixture
 def with_bad_rows(tmp_path):
     given = tmp_path / "news.csv"
@@ -366,17 +443,27 @@ def with_bad_rows(tmp_path):
     return given
 
 
-def test_a_bad_row_ends_the_run_by_default_and_is_named(with_bad_rows, tmp_path):
+def test_a_bad_row_ends_the_run_by_default_and_is_named(run, with_bad_rows, tmp_path):
     line = run(with_bad_rows, "--output", tmp_path / "scored.csv", code=4).splitlines()[-1]
     assert f"{with_bad_rows}:3: " in line
     assert "--on-error skip" in line
+    assert left_in(tmp_path) == ["news.csv"]
+
+
+def test_columns_that_are_there_already_are_said_and_nothing_is_left(run, tmp_path):
+    given = write_csv(tmp_path / "news.csv", ["Profit rose"], column="label")
+    output = tmp_path / "scored.csv"
+    said = run(given, "--text-column=label", "--output", output, code=2)
+    assert "the input has a column 'label' already: --prefix" in said.splitlines()[-1]
+    assert left_in(tmp_path) == ["news.csv"]
+    run(given, "--text-column=label", "--output", output, "--prefix", "new_")
 
 
 @pytest.mark.parametrize(
     ("on_error", "ids"), [("skip", ["1", "5"]), ("null", ["1", "2", None, "4", "5"])]
 )
 def test_bad_rows_are_left_out_or_kept_without_a_score_and_listed(
-    with_bad_rows, tmp_path, on_error, ids
+    run, with_bad_rows, tmp_path, on_error, ids
 ):
     output = tmp_path / "scored.parquet"
     run(with_bad_rows, "--on-error", on_error, "--output", output)
@@ -403,7 +490,12 @@ def test_bad_rows_are_left_out_or_kept_without_a_score_and_listed(
         ),
         (("/no.csv", "--output", "{folder}/x.csv"), 4, "/no.csv"),
         (("{news}", "--output", "/proc/x/y.csv", "--text-column=headline"), 5, "/proc/x"),
-        (("{news}", "--output", "{folder}/x.csv", "--on-error=pass"), 2, "--on-error pass is none"),
+        (
+            ("{news}", "--output", "{folder}/x.csv", "--on-error=pass"),
+            2,
+            "on-error 'pass' is none of",
+        ),
+        (("{news}", "--output", "{folder}/x.csv", "--resume", "--overwrite"), 2, "begins anew"),
         (("{news}", "--output", "{folder}/x.csv", "--text-column=id", "--model=/no"), 3, "/no"),
         (("{news}", "--output", "{folder}/x.csv", "--precision=fp8"), 3, "SENTIMENT_PRECISION"),
         (
@@ -414,7 +506,7 @@ def test_bad_rows_are_left_out_or_kept_without_a_score_and_listed(
     ],
 )
 def test_what_cannot_be_is_said_in_one_line_and_leaves_nothing(
-    news, tmp_path, arguments, code, said
+    run, news, tmp_path, arguments, code, said
 ):
     given = [each.format(news=news, folder=tmp_path) for each in arguments]
     assert said in one_line(run(*given, code=code))

@@ -179,11 +179,29 @@ def test_a_prefix_keeps_new_columns_apart_from_old_ones(scorer):
     [
         (table(), "expected a column named 'headline'; there are 'id', 'text'"),
         (pa.table({"headline": [1]}), "column 'headline' is int64; expected string"),
+        (pa.table([["a"], ["b"]], ["headline"] * 2), "two columns are named 'headline'"),
     ],
 )
 def test_a_table_without_such_a_column_of_strings_is_refused(scorer, rows, said):
     with pytest.raises(DataError, match=said):
         score_table(rows, text_column="headline", scorer=scorer)
+
+
+@pytest.mark.parametrize("rows", [{"text": TEXTS}, [{"text": TEXTS[0]}], ["text"]])
+def test_what_is_neither_a_table_nor_batches_is_refused(scorer, rows):
+    with pytest.raises(DataError, match=r"expected a table or record batches, found: (str|dict)"):
+        list(score_table(rows, scorer=scorer))
+
+
+def test_batches_of_different_columns_are_refused(scorer):
+    batches = [pa.RecordBatch.from_pydict({"text": TEXTS, "id": ids}) for ids in ("1234", range(4))]
+    with pytest.raises(DataError, match="row 4: a batch with other columns than the first"):
+        list(score_table(batches, scorer=scorer))
+
+
+def test_what_becomes_of_a_bad_row_is_one_of_three_things(scorer):
+    with pytest.raises(OptionError, match="'ignore' is none of fail, skip, null"):
+        score_table(table(), on_error="ignore", scorer=scorer)
 
 
 class Failing:

@@ -55,6 +55,11 @@ def test_of_too_many_the_first_is_forgotten_first():
     assert computed(RepeatedTexts(labels=2, capacity=2), windows) == [["a", "b"], ["c"], ["a"], []]
 
 
+def test_of_more_new_ones_than_fit_the_last_are_remembered():
+    windows = [["a", "b", "c"], ["b", "c", "a"]]
+    assert computed(RepeatedTexts(labels=2, capacity=2), windows) == [["a", "b", "c"], ["a"]]
+
+
 @given(windows=WINDOWS, capacity=st.integers(1, 6))
 def test_what_is_computed_does_not_depend_on_how_far_looking_up_is_ahead(windows, capacity):
     alone = computed(RepeatedTexts(labels=2, capacity=capacity), windows)

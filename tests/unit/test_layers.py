@@ -94,6 +94,7 @@ LAYERS = {
         "bulk.parquet_files",
         "bulk.inputs",
         "bulk.rendering",
+        "bulk.sizes",
         "bulk.outputs",
         "training.examples",
         "training.rows",

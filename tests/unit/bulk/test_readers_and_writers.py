@@ -1,7 +1,9 @@
 """Files are read row by row, in any block size, and written as the same bytes every time."""
 
+import gc
 import gzip
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from sentiment.bulk import csv_files, json_lines
+from sentiment.bulk import csv_files, json_lines, outputs
 from sentiment.bulk.inputs import find_inputs, open_reader
 from sentiment.bulk.outputs import open_writer
 from sentiment.errors import DataError, OptionError, StorageError
@@ -224,8 +226,8 @@ def test_a_line_that_is_no_object_is_a_fault(tmp_path):
     assert faults.pop(4).startswith("not JSON: ")
     assert faults == {
         2: "expected a string in 'text', found: integer",
-        3: 'expected an object such as {"text": ...}, found: array',
-        5: "byte 49 of the file (0xff) is not UTF-8; save the file as UTF-8",
+        3: 'expected an object a line, such as {"text": ...}, found: array',
+        5: "byte 53 of the file (0xff) is not UTF-8; save the file as UTF-8",
         6: "no member 'text'",
     }
 
@@ -249,6 +251,12 @@ def test_a_member_of_two_types_is_refused_for_parquet_alone(tmp_path):
     with pytest.raises(DataError, match=r"news\.jsonl:2: 'n' is string here and int64 before"):
         reader(path, for_format="parquet")
     assert [row["n"] for row in read(path, for_format="csv")[0]] == ["1", "x"]
+
+
+def test_a_member_that_mixes_types_within_is_refused_for_parquet_in_plain_words(tmp_path):
+    path = csv(tmp_path, b'{"text": "a", "m": [1, {"b": 2}]}\n', "news.jsonl")
+    with pytest.raises(DataError, match="'m' is array of mixed types here and null before"):
+        reader(path, for_format="parquet")
 
 
 def test_json_lines_without_the_text_say_what_is_there(tmp_path):
@@ -411,3 +419,134 @@ def test_a_full_disk_is_a_storage_error(tmp_path, output_format):
             write(tmp_path / "out", rows, output_format)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("output_format", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("content", [b"", b"\n", b"none\n{}\n", b'[\n{"text": "a"}]\n'])
+def test_json_lines_without_a_row_have_the_column_of_texts_all_the_same(
+    tmp_path, content, output_format
+):
+    path = csv(tmp_path, content, "news.jsonl")
+    rows, _, faults = read(path, for_format=output_format)
+    assert [row["text"] for row in rows] == [None] * len(faults)
+    assert "text" in reader(path, for_format=output_format).schema.names
+
+
+def test_an_array_over_several_lines_is_told_from_broken_json(tmp_path):
+    _, _, faults = read(csv(tmp_path, b'[\n{"text": "a"},\n', "news.json"))
+    assert faults[1].endswith("found: array")
+
+
+def test_a_member_of_the_readers_own_name_is_refused(tmp_path):
+    path = csv(tmp_path, b'{"text": "a", "\\u0000line": 1}', "news.jsonl")
+    with pytest.raises(DataError, match="no member can be named"):
+        reader(path)
+
+
+def test_times_of_a_zone_are_written_as_iso_8601_has_them(tmp_path):
+    zones = {"Europe/Berlin": "+01:00", "America/New_York": "-05:00", "UTC": "Z"}
+    columns = {zone: pa.array([0], pa.timestamp("s", zone)) for zone in zones}
+    path = write(tmp_path / "x.jsonl", pa.RecordBatch.from_pydict(columns), "jsonl")
+    (row,) = map(json.loads, path.read_text().splitlines())
+    for zone, offset in zones.items():
+        assert row[zone].endswith(offset)
+
+
+def test_a_value_without_a_text_is_an_error_of_the_data(tmp_path):
+    rows = pa.RecordBatch.from_pydict({"at": pa.array([0], pa.timestamp("s", "Mars/Base"))})
+    with pytest.raises(DataError, match=r"a column has no text: .*Mars/Base"):
+        write(tmp_path / "x.csv", rows, "csv")
+
+
+def give_up(path, rows):
+    with open_writer(path, output_format="parquet", compression=None, schema=rows.schema) as writer:
+        writer.write(rows)
+        raise DataError("meanwhile")
+
+
+def test_parquet_that_is_given_up_says_nothing_of_it(tmp_path):
+    rows = pa.RecordBatch.from_pydict({"text": ["a"]})
+    with pytest.raises(DataError, match="meanwhile"):
+        give_up(tmp_path / "x.parquet", rows)
+    gc.collect()  # a complaint of what is thrown away would fail the test
+
+
+def test_an_object_without_members_has_none(tmp_path):
+    path = csv(tmp_path, b'{"text": "a", "n": 1}\n{}\n', "news.jsonl")
+    for output_format, number in (("csv", "1"), ("parquet", 1)):
+        rows, _, faults = read(path, for_format=output_format)
+        assert rows == [{"text": "a", "n": number}, {"text": None, "n": None}]
+        assert faults == {2: "no member 'text'"}
+
+
+def test_a_packed_input_may_have_the_name_of_the_output_and_more(tmp_path):
+    path = tmp_path / "out.csv.gz"
+    path.write_bytes(gzip.compress(b"text\nx\n"))
+    (file,) = find_inputs([str(path)], input_format=None, run_folder=tmp_path / "out.csv.run")
+    assert file.compression == "gzip"
+
+
+@pytest.mark.parametrize(
+    ("glob", "found"),
+    [
+        ("[ab].csv", ["a.csv", "b.csv"]),
+        ("[!a].csv", ["[.csv", "\\.csv", "b.csv"]),
+        ("[a-", []),
+        ("[[]*", ["[.csv"]),
+        ("[\\]*", ["\\.csv"]),
+        ("[].csv", []),
+    ],
+)
+def test_a_glob_is_read_as_a_shell_reads_it(tmp_path, glob, found):
+    for name in ("a.csv", "b.csv", "[.csv", "\\.csv"):
+        csv(tmp_path, b"text\nx\n", name)
+    options = {"input_format": None, "run_folder": tmp_path / "out.run"}
+    if found:
+        files = find_inputs([f"{tmp_path}/{glob}"], **options)
+        assert [file.path.rpartition("/")[2] for file in files] == found
+    else:
+        with pytest.raises(DataError, match="no file of"):
+            find_inputs([f"{tmp_path}/{glob}"], **options)
+
+
+def test_a_glob_that_is_none_is_said(tmp_path):
+    with pytest.raises(OptionError, match=r"\[z-a\]: no glob: bad character range"):
+        find_inputs([f"{tmp_path}/[z-a]"], input_format=None, run_folder=tmp_path / "out.run")
+
+
+def test_a_pipe_is_for_standard_input(tmp_path):
+    os.mkfifo(tmp_path / "news.csv")
+    with pytest.raises(DataError, match="neither a file nor a folder; a pipe can be given to -"):
+        reader(tmp_path / "news.csv")
+
+
+WIDE = {
+    "strings": pa.array(["a" * 900, "b" * 1100, None] * 40),
+    "views": pa.array(["a" * 900, "b" * 1100, None] * 40, pa.string_view()),
+    "bytes": pa.array([b"a" * 900, b"b" * 1100, None] * 40),
+    "vectors": pa.array([[0.5] * 100, [0.5] * 150, None] * 40, pa.list_(pa.float64())),
+    "arrays": pa.array([[0.5] * 125, None] * 60, pa.list_(pa.float64(), 125)),
+    "sentences": pa.array(
+        [[{"text": "a" * 400}] * 2, [{"text": "b" * 300}] * 4, []] * 40,
+        pa.list_(pa.struct([("text", pa.string())])),
+    ),
+    "maps": pa.array([[("a", "b" * 1000)], None] * 60, pa.map_(pa.string(), pa.string())),
+    "numbers": pa.array(range(120)),
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_a_row_group_is_bounded_by_all_that_is_in_its_rows(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(outputs, "GROUP_BYTES", 10_000)
+    column = WIDE[name]
+    rows = pa.RecordBatch.from_pydict({name: column})
+    cut = [
+        parquet.ParquetFile(write(tmp_path / f"{pieces}", rows, "parquet", pieces=pieces))
+        for pieces in (1, 7, 120)
+    ]
+    groups = [
+        [file.metadata.row_group(at).num_rows for at in range(file.num_row_groups)] for file in cut
+    ]
+    assert groups[0] == groups[1] == groups[2]
+    assert (len(groups[0]) > 3) == (name != "numbers")
+    assert cut[0].read().equals(pa.Table.from_batches([rows]))

@@ -88,8 +88,7 @@ def score_files(job: Job, rules: Rules, settings: Settings) -> Summary | None:
         files = find_inputs(job.inputs, input_format=job.input_format, run_folder=folder.path)
         reader = open_reader(files, text_column=rules.text_column, for_format=job.output_format)
         check_columns(reader.schema, date_column=job.date_column, ticker_column=job.ticker_column)
-        token_budget = folder.begun.get("token_budget") if folder.begun else None
-        with Scorer.open(settings, token_budget=token_budget) as scorer:
+        with Scorer.open(settings) as scorer:
             joiner = Joiner(rules, labels=scorer.labels, schema=reader.schema)
             folder.agree(_record(files, rules, scorer))
             began_at = time.perf_counter()
@@ -138,21 +137,31 @@ def score_pass(
         rows += count
     if rows:
         progress.say(f"going on behind row {rows:,}")
-    progress.begin(SCORING, total_bytes=reader.total_bytes, rows=rows, bytes_read=reader.bytes_read)
-    begun: deque[Window] = deque()
+    bytes_read = reader.bytes_read
+    progress.begin(SCORING, total_bytes=reader.total_bytes, rows=rows, bytes_read=bytes_read)
+    begun: deque[tuple[Window, int]] = deque()  # with the bytes that were read up to its end
 
     def next_texts() -> Iterator[list[str]]:
         for window in checked(remaining, rules):
-            begun.append(window)
+            begun.append((window, reader.bytes_read))
             yield window.texts
 
-    for scores in scorer.score_windows(next_texts()):
-        window = begun.popleft()
+    def show(share: float) -> None:
+        """Tell how far the run is when `share` of the first window begun is computed."""
+        window, end = begun[0]
+        progress.update(
+            rows=rows + int(share * len(window.counts)),
+            bytes_read=bytes_read + int(share * (end - bytes_read)),
+            texts=texts + int(share * len(window.texts)),
+        )
+
+    for scores in scorer.score_windows(next_texts(), on_batch=show):
+        window, bytes_read = begun.popleft()
         if rules.on_error == "fail" and (failed := scores.failed) is not None:
             raise failure(f"{window.place_of(failed)}: {MODEL_FAILS}")
         journal.append(rows=len(window.counts), scores=scores)
         rows, texts = rows + len(window.counts), texts + len(window.texts)
-        progress.update(rows=rows, bytes_read=reader.bytes_read, texts=texts)
+        progress.update(rows=rows, bytes_read=bytes_read, texts=texts)
 
 
 def write_pass(

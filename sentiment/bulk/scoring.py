@@ -5,7 +5,7 @@ While the engine computes one window, the next is read, tokenised and laid out.
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from sentiment.batching.policy import BatchFill
-from sentiment.batching.tuning import best_token_budget
 from sentiment.bulk.repeated import Flags, Lookup, RepeatedTexts
 from sentiment.engines import Engine, open_engine
 from sentiment.errors import InferenceFailed, ModelError, first_line
@@ -25,6 +24,11 @@ from sentiment.settings import Settings
 from sentiment.tokenization import Encodings, TokenIds, Tokenization, load_tokenizer
 
 log = logging.getLogger(__name__)
+
+TOKEN_BUDGET = 2048
+"""Where the setting is `auto`, if the engine knows no larger one: no text waits for another here,
+so batches may be larger than in the server. Not measured, because the last digits of a score
+depend on it, and a run that goes on, here or on another machine, must get the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +90,11 @@ class Scorer:
 
     @classmethod
     @contextmanager
-    def open(cls, settings: Settings, *, token_budget: int | None = None) -> Iterator[Self]:
+    def open(cls, settings: Settings) -> Iterator[Self]:
         """Find and load the model.
 
         Args:
             settings: which model, and how it is computed; what is of the server is passed over.
-            token_budget: instead of the setting's. The last digits of a score can depend on it.
 
         Raises:
             ModelError: the model cannot be had or loaded.
@@ -107,9 +110,10 @@ class Scorer:
             precision=settings.precision,
             cache=settings.cache_path,
         )
-        if token_budget is None:
-            given = settings.token_budget
-            token_budget = best_token_budget(engine) if given == "auto" else given
+        if settings.token_budget != "auto":
+            token_budget = settings.token_budget
+        else:
+            token_budget = max(TOKEN_BUDGET, *engine.token_budgets)
         with Tokenization(
             tokenizer, max_tokens=model.max_tokens, threads=settings.thread_count
         ) as tokenization:
@@ -131,10 +135,19 @@ class Scorer:
         (scores,) = self.score_windows([texts])
         return scores
 
-    def score_windows(self, windows: Iterable[Sequence[str]]) -> Iterator[Scores]:
+    def score_windows(
+        self,
+        windows: Iterable[Sequence[str]],
+        *,
+        on_batch: Callable[[float], None] = lambda share: None,
+    ) -> Iterator[Scores]:
         """Score windows of texts, in order; the next one is read while one is computed.
 
         The same texts in the same windows, from the same beginning, give the same bits.
+
+        Args:
+            windows: of any number of texts.
+            on_batch: is told after each batch which share of its window is computed.
 
         Raises:
             InferenceFailed: the model fails on every text of a batch: not they are at fault.
@@ -144,7 +157,7 @@ class Scorer:
             upcoming = ahead.submit(self._prepare_next, remaining)
             while (prepared := upcoming.result()) is not None:
                 upcoming = ahead.submit(self._prepare_next, remaining)
-                yield self._compute(prepared)
+                yield self._compute(prepared, on_batch)
 
     def recall(self, texts: Sequence[str], scores: Scores) -> None:
         """Take note of a window that was scored before, as if it had been scored now."""
@@ -166,14 +179,17 @@ class Scorer:
         ]
         return _Prepared(lookup, encodings, batches)
 
-    def _compute(self, prepared: _Prepared) -> Scores:
+    def _compute(self, prepared: _Prepared, on_batch: Callable[[float], None]) -> Scores:
         ids = prepared.encodings.ids
+        done = 0
         logits = np.empty((len(ids), len(self.labels)), dtype=np.float32)
         for indices, batch in prepared.batches:
             found = self._infer(batch, [ids[index] for index in indices])
             if len(indices) > 1 and np.isnan(found).all():
                 raise InferenceFailed("the model fails on every text of a batch")
             logits[indices] = found
+            done += len(indices)
+            on_batch(done / len(ids))
         probabilities, truncated = self._repeated.settle(
             prepared.lookup,
             softmax(logits, self.model.temperature),

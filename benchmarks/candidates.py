@@ -76,8 +76,8 @@ class OpenEngine(Protocol):
         """Cut encodings into batches as a server would, in the order of arrival."""
         ...
 
-    def choose_token_budget(self, encodings: Sequence[Int64]) -> None:
-        """Measure on these which size of batch suits best, where that is open."""
+    def choose_token_budget(self, encodings: Sequence[Int64], also: Sequence[int] = ()) -> None:
+        """Measure on these which size of batch suits best, of the engine's own and `also`."""
         ...
 
     def infer(self, batch: Any) -> object:
@@ -122,10 +122,10 @@ class ProjectEngine:
             self.choose_token_budget(encodings[:TRIAL_TEXTS])
         return self._laid(encodings, self._token_budget or self._budgets[-1])
 
-    def choose_token_budget(self, encodings: Sequence[Int64]) -> None:
+    def choose_token_budget(self, encodings: Sequence[Int64], also: Sequence[int] = ()) -> None:
         """Try every budget twice, as the server's warm-up may, and keep the fastest."""
         seconds: dict[int, float] = {}
-        for budget in self._budgets * 2:
+        for budget in (*self._budgets, *also) * 2:
             batches = self._laid(encodings, budget)
             began_at = time.perf_counter()
             for laid in batches:

@@ -29,6 +29,7 @@ from benchmarks.candidates import (
     open_candidate,
     resident_mib,
 )
+from sentiment.bulk.scoring import TOKEN_BUDGET
 from sentiment.errors import first_line
 
 WARM_UP_S = 2.0
@@ -64,7 +65,8 @@ class EngineChild:
     def sort(self, texts: list[str], window_texts: int) -> dict[str, int]:
         """Make batches of `texts` as bulk scoring does, and choose the budget that suits them."""
         encodings = self._texts.encode(texts)
-        self._engine.choose_token_budget(encodings[:: max(1, len(encodings) // BUDGET_TEXTS)])
+        some = sorted(encodings[:: max(1, len(encodings) // BUDGET_TEXTS)], key=len)
+        self._engine.choose_token_budget(some, also=[TOKEN_BUDGET])
         windows = (
             sorted(encodings[first : first + window_texts], key=len)
             for first in range(0, len(encodings), window_texts)

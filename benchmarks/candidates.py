@@ -174,7 +174,7 @@ class Transformers:
             for first in range(0, len(encodings), self._batch_texts)
         ]
 
-    def choose_token_budget(self, encodings: Sequence[Int64]) -> None:
+    def choose_token_budget(self, encodings: Sequence[Int64], also: Sequence[int] = ()) -> None:
         """Do nothing: the number of texts in a batch is given."""
 
     def infer(self, batch: dict[str, Int64]) -> object:

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from sentiment import __version__
-from sentiment.bulk.chunks import Reader
+from sentiment.bulk.chunks import Chunk, Reader
 from sentiment.bulk.files import InputFile
 from sentiment.bulk.inputs import FAULTS_SUFFIX, find_inputs, open_reader
 from sentiment.bulk.joining import (
@@ -124,9 +124,19 @@ def score_pass(
         DataError: a row cannot be scored, and that is to end the run; or the input is no longer
             what was scored.
     """
-    chunks = reader.chunks([rules.text_column])
-    remaining = windows(chunks, rules.text_column, rules.texts_of)
-    rows = texts = 0
+    rows = texts = rows_read = 0
+
+    def chunks() -> Iterator[Chunk]:
+        nonlocal rows_read
+        for chunk in reader.chunks([rules.text_column]):
+            rows_read += chunk.columns.num_rows
+            yield chunk
+
+    def bytes_done() -> int:
+        # Rows are read ahead, of a small file all at once: no share that is done.
+        return reader.bytes_read * rows // max(1, rows_read)
+
+    remaining = windows(chunks(), rules.text_column, rules.texts_of)
     for count, known in journal.read():
         window = next(remaining, None)
         if window is None or (len(window.counts), len(window.texts)) != (
@@ -138,7 +148,7 @@ def score_pass(
         rows += count
     if rows:
         progress.say(f"going on behind row {rows:,}")
-    progress.begin(SCORING, total_bytes=reader.total_bytes, rows=rows, bytes_read=reader.bytes_read)
+    progress.begin(SCORING, total_bytes=reader.total_bytes, rows=rows, bytes_read=bytes_done())
     begun: deque[Window] = deque()
 
     def next_texts() -> Iterator[list[str]]:
@@ -152,7 +162,7 @@ def score_pass(
             raise failure(f"{window.place_of(failed)}: {MODEL_FAILS}")
         journal.append(rows=len(window.counts), scores=scores)
         rows, texts = rows + len(window.counts), texts + len(window.texts)
-        progress.update(rows=rows, bytes_read=reader.bytes_read, texts=texts)
+        progress.update(rows=rows, bytes_read=bytes_done(), texts=texts)
 
 
 def write_pass(

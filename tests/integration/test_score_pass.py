@@ -1,5 +1,7 @@
 """The first pass over the input: what is told of it while it goes on."""
 
+import os
+
 import pytest
 
 from sentiment import Scorer, Settings
@@ -29,7 +31,7 @@ class Told(Progress):
 def score(tmp_path, monkeypatch):
     monkeypatch.setattr(windows, "WINDOW_ROWS", 30)
     path = tmp_path / "news.csv"
-    path.write_text("text\n" + "".join(f"Sales of unit {at:02} fell\n" for at in range(ROWS)))
+    path.write_text("text\n" + "".join(f"Sales of unit {at % 95:02} fell\n" for at in range(ROWS)))
     files = find_inputs([str(path)], input_format=None, run_folder=tmp_path / "out.run")
     settings = Settings(model="compact", precision="fp32", token_budget=512)
 
@@ -41,6 +43,7 @@ def score(tmp_path, monkeypatch):
             Journal.open(tmp_path / "scores.journal", labels=len(scorer.labels)) as journal,
         ):
             score_pass(reader, scorer, journal, Rules(text_column="text"), told)
+            told.computed = journal.computed
         return told
 
     return run
@@ -59,3 +62,12 @@ def test_what_an_earlier_process_did_is_told_at_first(score):
     again = score()
     assert again.at_first == (ROWS, whole.total_bytes)
     assert again.later == []
+
+
+def test_what_an_earlier_process_computed_is_known_when_it_occurs_again(score, tmp_path):
+    assert score().computed == 95
+    journal = tmp_path / "scores.journal"
+    os.truncate(journal, journal.stat().st_size - 1)  # the last window is torn
+    again = score()
+    assert again.at_first[0] == 90
+    assert again.computed == 95

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from sentiment.bulk import csv_files, json_lines, outputs
+from sentiment.bulk.csv_rows import Splitter
 from sentiment.bulk.inputs import find_inputs, open_reader
 from sentiment.bulk.outputs import open_writer
 from sentiment.errors import DataError, OptionError, StorageError
@@ -165,6 +166,64 @@ def test_what_is_written_is_read_whatever_the_block_size(
         patch.setattr(json_lines, "BLOCK_BYTES", block_bytes)
         found, _, faults = read(path, for_format="csv")
     assert found == table.to_pylist()
+    assert faults == {}
+
+
+@given(content=st.text(st.sampled_from('ab",\n\r'), max_size=40), block_bytes=st.integers(1, 12))
+@settings(max_examples=300)
+def test_any_csv_has_the_same_rows_in_blocks_of_any_size(tmp_path_factory, content, block_bytes):
+    path = tmp_path_factory.mktemp("csv") / "any.csv"
+    path.write_bytes(b"a,text\n" + content.encode())
+
+    def outcome():
+        try:
+            return read(path)
+        except DataError as error:
+            return str(error)
+
+    whole = outcome()
+    assert "two ways" not in str(whole)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csv_files, "BLOCK_BYTES", block_bytes)
+        assert outcome() == whole
+
+
+@given(st.binary().map(lambda b: bytes(b'ab",\n\r'[each % 6] for each in b)))
+def test_rows_are_found_at_once_as_they_are_one_by_one(content):
+    splitter = Splitter(",")
+    content += b"\n"
+    found = splitter.split(content, final=False).row_ends.tolist()
+    assert found == splitter._row_ends(content).tolist()
+
+
+LINES = b'{"text": "a", "id": 12345678901234567890123, "x": 1.50}\n\n{"text":"b","x":{}}  \n{}\n'
+
+
+def test_json_lines_stay_as_they_are_and_get_members(tmp_path):
+    path = csv(tmp_path, LINES, "news.jsonl")
+    out = tmp_path / "out.jsonl"
+    source = reader(path, for_format="jsonl")
+    schema = source.schema.append(pa.field("label", pa.string()))
+    with open_writer(out, output_format="jsonl", compression=None, schema=schema) as writer:
+        for chunk in source.chunks():
+            labels = pa.array(["positive"] * chunk.columns.num_rows)
+            writer.write(
+                pa.RecordBatch.from_arrays([*chunk.columns.columns, labels], schema=schema)
+            )
+    assert out.read_bytes() == (
+        b'{"text": "a", "id": 12345678901234567890123, "x": 1.50,"label":"positive"}\n'
+        b'{"text":"b","x":{},"label":"positive"}\n{"label":"positive"}\n'
+    )
+
+
+def test_a_line_that_is_no_object_is_a_fault(tmp_path):
+    content = (
+        b'{"text":"a"}\n{"text":1,"id":7}\n[1]\nnope\n{"text":"\xff"}\n{"id":8}\n{"text":null}\n'
+    )
+    rows, numbers, faults = read(csv(tmp_path, content, "news.jsonl"))
+    assert [row["text"] for row in rows] == ["a"] + [None] * 6
+    assert [row["id"] for row in rows] == [None, "7", None, None, None, "8", None]
+    assert numbers == [1, 2, 3, 4, 5, 6, 7]
     assert faults.pop(4).startswith("not JSON: ")
     assert faults == {
         2: "expected a string in 'text', found: integer",

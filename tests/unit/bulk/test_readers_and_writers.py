@@ -228,7 +228,7 @@ def test_a_line_that_is_no_object_is_a_fault(tmp_path):
     assert faults == {
         2: "expected a string in 'text', found: integer",
         3: 'expected an object a line, such as {"text": ...}, found: array',
-        5: "byte 53 of the file (0xff) is not UTF-8; save the file as UTF-8",
+        5: "byte 49 of the file (0xff) is not UTF-8; save the file as UTF-8",
         6: "no member 'text'",
     }
 

@@ -99,6 +99,7 @@ class CsvReader:
             with file.open() as stream:
                 rows = self._blocks(file, stream)
                 _, first = self._header(file, rows)
+                self._progress.reached(stream.stored_bytes_read)
                 yield from self._chunk(file, first, wanted)
                 for block in rows:
                     self._progress.reached(stream.stored_bytes_read)

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from sentiment import __version__
-from sentiment.bulk.chunks import Reader
+from sentiment.bulk.chunks import Chunk, Reader
 from sentiment.bulk.files import InputFile
 from sentiment.bulk.inputs import FAULTS_SUFFIX, find_inputs, open_reader
 from sentiment.bulk.joining import (
@@ -123,9 +123,19 @@ def score_pass(
         DataError: a row cannot be scored, and that is to end the run; or the input is no longer
             what was scored.
     """
-    chunks = reader.chunks([rules.text_column])
-    remaining = windows(chunks, rules.text_column, rules.texts_of)
-    rows = texts = 0
+    rows = texts = rows_read = 0
+
+    def chunks() -> Iterator[Chunk]:
+        nonlocal rows_read
+        for chunk in reader.chunks([rules.text_column]):
+            rows_read += chunk.columns.num_rows
+            yield chunk
+
+    def bytes_of(done: int) -> int:
+        # Rows are read ahead, of a small file all at once: no share that is done.
+        return reader.bytes_read * done // max(1, rows_read)
+
+    remaining = windows(chunks(), rules.text_column, rules.texts_of)
     for count, known in journal.read():
         window = next(remaining, None)
         if window is None or (len(window.counts), len(window.texts)) != (
@@ -137,31 +147,28 @@ def score_pass(
         rows += count
     if rows:
         progress.say(f"going on behind row {rows:,}")
-    bytes_read = reader.bytes_read
-    progress.begin(SCORING, total_bytes=reader.total_bytes, rows=rows, bytes_read=bytes_read)
-    begun: deque[tuple[Window, int]] = deque()  # with the bytes that were read up to its end
+    progress.begin(SCORING, total_bytes=reader.total_bytes, rows=rows, bytes_read=bytes_of(rows))
+    begun: deque[Window] = deque()
 
     def next_texts() -> Iterator[list[str]]:
         for window in checked(remaining, rules):
-            begun.append((window, reader.bytes_read))
+            begun.append(window)
             yield window.texts
 
     def show(share: float) -> None:
         """Tell how far the run is when `share` of the first window begun is computed."""
-        window, end = begun[0]
+        window = begun[0]
+        done = rows + int(share * len(window.counts))
         progress.update(
-            rows=rows + int(share * len(window.counts)),
-            bytes_read=bytes_read + int(share * (end - bytes_read)),
-            texts=texts + int(share * len(window.texts)),
+            rows=done, bytes_read=bytes_of(done), texts=texts + int(share * len(window.texts))
         )
 
     for scores in scorer.score_windows(next_texts(), on_batch=show):
-        window, bytes_read = begun.popleft()
+        window = begun.popleft()
         if rules.on_error == "fail" and (failed := scores.failed) is not None:
             raise failure(f"{window.place_of(failed)}: {MODEL_FAILS}")
         journal.append(rows=len(window.counts), scores=scores)
         rows, texts = rows + len(window.counts), texts + len(window.texts)
-        progress.update(rows=rows, bytes_read=bytes_read, texts=texts)
 
 
 def write_pass(

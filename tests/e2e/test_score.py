@@ -303,8 +303,10 @@ def test_an_output_that_is_there_is_replaced_only_when_asked(run, news, tmp_path
     arguments = (news, "--text-column", "headline", "--output", output)
     assert "is there already; --overwrite replaces it" in one_line(run(*arguments, code=2))
     assert output.read_text() == "precious"
+    output.with_name("scored.csv.errors.csv").write_text("of the one before")
     run(*arguments, "--overwrite")
     assert len(output.read_text().splitlines()) == 301
+    assert left_in(tmp_path) == ["news.csv", "scored.csv"]
 
 
 @pytest.mark.parametrize(

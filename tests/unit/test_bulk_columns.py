@@ -4,8 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from sentiment.bulk.chunks import Chunk
 from sentiment.bulk.columns import ScoredColumns
-from sentiment.bulk.joining import ScoreStream
+from sentiment.bulk.joining import Joiner, Rules, ScoreStream
 from sentiment.bulk.scoring import Scores
 from sentiment.errors import DataError, OptionError
 
@@ -85,3 +86,15 @@ def test_scores_are_taken_in_any_number_in_their_order():
     np.testing.assert_array_equal(np.concatenate(taken), expected)
     with pytest.raises(DataError, match="other rows than when it was scored"):
         stream.take(1)
+
+
+def test_rows_that_are_left_out_are_left_out_of_their_scores_too():
+    rows = pa.RecordBatch.from_pydict({"text": ["a", None, "c"]})
+    chunk = Chunk(file="news.csv", numbers=np.arange(2, 5), columns=rows, faults={})
+    joiner = Joiner(Rules(text_column="text", on_error="skip"), labels=LABELS, schema=rows.schema)
+    stream = ScoreStream([scores([PROBABILITIES[0], PROBABILITIES[3]], [True, False])], labels=3)
+    found = joiner.join(chunk, stream.take)
+    assert found.rows.column("text").to_pylist() == ["a", "c"]
+    assert found.scores.probabilities.tolist() == [PROBABILITIES[0], PROBABILITIES[3]]
+    assert found.scores.truncated.tolist() == [True, False]
+    assert [str(fault) for fault in found.faults] == ["news.csv:3: no text"]

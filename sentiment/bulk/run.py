@@ -169,6 +169,7 @@ def score_pass(
             raise failure(f"{window.place_of(failed)}: {MODEL_FAILS}")
         journal.append(rows=len(window.counts), scores=scores)
         rows, texts = rows + len(window.counts), texts + len(window.texts)
+        progress.update(rows=rows, bytes_read=bytes_of(rows), texts=texts)
 
 
 def write_pass(

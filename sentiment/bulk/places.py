@@ -11,17 +11,21 @@ news/_SUCCESS         an object store has no rename: there this says that all is
 news.run/plan.json    the items, and what is done with them
 news.run/parts/       where a folder's parts wait
 news.run/attempts/    how often each item was begun
+news.run/faults/      the bad rows of each item that has any
+news.run/tally/       the sums of each item
 news.run/done/        facts of each item that is done
+news.errors.csv       all bad rows
 ```
 """
 
+import io
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -29,16 +33,36 @@ from uuid import uuid4
 
 from pyarrow import fs
 
-from sentiment.bulk.filesystems import find_filesystem
+from sentiment.bulk.filesystems import find_filesystem, is_address
 from sentiment.bulk.items import Item
+from sentiment.bulk.run_folder import another_run
 from sentiment.errors import OptionError, StorageError, first_line
+from sentiment.storage import flush
 
 SUCCESS = "_SUCCESS"
 PLAN = "plan.json"
 COPIED_AT_A_TIME = 2**22
 
+READ_AT_A_TIME = 16
+"""Of small files: an object store takes its time for each, and bears many at once."""
+
 Facts = dict[str, Any]
 """What is told of an item that is done: members that JSON knows, `rows` among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drafts:
+    """Where to write what is made of an item; what is not written there is not kept."""
+
+    faults: Path
+    """CSV with a header: its bad rows."""
+    tally: Path
+    """JSON: its sums."""
+    part: Path
+    """Its rows."""
+
+
+KINDS = tuple(field.name for field in fields(Drafts))
 
 
 @dataclass(frozen=True)
@@ -59,13 +83,13 @@ class Place:
     @classmethod
     def at(cls, output: str, *, suffix: str, items: int) -> Self:
         """Return the place of an output as it is given; machines have folders of their own."""
-        output = output.rstrip("/") if "://" in output else str(Path(output).absolute())
+        output = output.rstrip("/") if is_address(output) else str(Path(output).absolute())
         return cls(output, suffix, items)
 
     @property
     def is_folder(self) -> bool:
         """Whether the output is no address."""
-        return "://" not in self.output
+        return not is_address(self.output)
 
     @property
     def run(self) -> str:
@@ -90,7 +114,7 @@ class Place:
 
         Raises:
             OptionError: the output or a run stands there and may not be touched, or it is the
-                run of another plan.
+                run of another plan; says in what they differ.
         """
         with self._errors(self.output):
             before = self._read(PLAN)
@@ -106,10 +130,7 @@ class Place:
                     f"{self.run}: an unfinished run; go on with --resume, or --overwrite it"
                 )
             if json.loads(before) != plan:
-                raise OptionError(
-                    f"{self.run}: an unfinished run of another input, or with other options; "
-                    "--overwrite begins anew"
-                )
+                raise another_run(self.run, json.loads(before), plan)
             self._remove(f"{self.run}/attempts")
             done = {int(name.removesuffix(".json")): self._facts(name) for name in self._done()}
             return {number: facts for number, facts in done.items() if facts is not None}
@@ -127,33 +148,66 @@ class Place:
             return len(self._names(f"{self.run}/{attempts}"))
 
     @contextmanager
-    def writing(self, item: Item) -> Iterator[Path]:
-        """Give a file to write an item's part to, which then stands under its name.
+    def writing(self, item: Item) -> Iterator[Drafts]:
+        """Give files to write what is made of an item to, which then stand under their names.
 
         Where writing fails nothing stands there, and the disk space is free again.
         """
-        parts = Path(self.run, "parts") if self.is_folder else Path(tempfile.gettempdir())
-        # Hidden, and of this attempt alone: a node that was given up may still be writing.
-        temporary = parts / f".{uuid4().hex}{self.suffix}"
+        folders = {kind: self._folder_of(kind) for kind in KINDS}
+        here = {
+            kind: Path(folder) if self.is_folder else Path(tempfile.gettempdir())
+            for kind, folder in folders.items()
+        }
         with self._errors(self.output):
-            parts.mkdir(parents=True, exist_ok=True)
+            for folder in here.values():
+                folder.mkdir(parents=True, exist_ok=True)
+        # Hidden, and of this attempt alone: a node that was given up may still be writing.
+        drafts = {kind: folder / f".{uuid4().hex}" for kind, folder in here.items()}
         try:
-            yield temporary
+            yield Drafts(**drafts)
             with self._errors(self.output):
-                if self.is_folder:
-                    _flush(temporary)
-                    temporary.replace(parts / self.part_name(item.number))
-                    _flush(parts)
-                else:
-                    self._upload(temporary, self.part_name(item.number))
+                for kind, draft in drafts.items():
+                    if draft.exists():
+                        self._keep(draft, folders[kind], self._name_of(kind, item.number))
         finally:
             with self._errors(self.output):
-                temporary.unlink(missing_ok=True)
+                for draft in drafts.values():
+                    draft.unlink(missing_ok=True)
 
     def finish_item(self, item: Item, facts: Facts) -> None:
         """Say that an item's part stands."""
         with self._errors(self.run):
             self._write(f"done/{_facts_name(item)}", json.dumps(facts))
+
+    def is_complete(self) -> bool:
+        """Whether the output is all there, and no run is unfinished."""
+        with self._errors(self.output):
+            return SUCCESS in self._names(self.output) and self._read(PLAN) is None
+
+    def tallies(self) -> Iterator[dict[str, Any]]:
+        """Yield the sums of every item, in the order of their rows."""
+        with ThreadPoolExecutor(READ_AT_A_TIME, thread_name_prefix="tallies") as pool:
+            for start in range(0, self.items, READ_AT_A_TIME):
+                numbers = range(start, min(start + READ_AT_A_TIME, self.items))
+                yield from pool.map(self._tally, numbers)
+
+    def put_faults(self, numbers: Iterable[int]) -> None:
+        """Write the bad rows of these items to `OUTPUT.errors.csv`, or see that none is there."""
+        filesystem, path = self._found
+        name = f"{path}.errors.csv"
+        with self._errors(f"{self.output}.errors.csv"):
+            if filesystem.get_file_info(name).type == fs.FileType.File:
+                filesystem.delete_file(name)  # of an output that is replaced
+            kept = [f"{path}.run/faults/{self._name_of('faults', number)}" for number in numbers]
+            if not kept:
+                return
+            with filesystem.open_output_stream(f"{path}.run/errors.csv") as sink:
+                for at, faults in enumerate(kept):
+                    with io.BufferedReader(filesystem.open_input_stream(faults)) as source:
+                        header = source.readline()
+                        sink.write(header if at == 0 else b"")
+                        shutil.copyfileobj(source, sink, COPIED_AT_A_TIME)
+            filesystem.move(f"{path}.run/errors.csv", name)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Let the output appear, with `summary` in `_SUCCESS`, and remove the run folder.
@@ -170,6 +224,9 @@ class Place:
                     stream.write(said.encode())
             elif not self._names(self.output) or Path(self.run, "parts").exists():
                 self._rename(said)
+            # First, for a folder is not removed at once: without it there is no unfinished run.
+            filesystem, path = self._found
+            filesystem.delete_file(f"{path}.run/{PLAN}")
             self._remove(self.run)
 
     def _see_parts(self) -> None:
@@ -190,7 +247,7 @@ class Place:
         if output.exists():
             shutil.rmtree(output)
         parts.replace(output)
-        _flush(output.parent)
+        flush(output.parent)
 
     @cached_property
     def _found(self) -> tuple[fs.FileSystem, str]:
@@ -215,6 +272,22 @@ class Place:
                 f"{self.output}: no output of this command, which would hold {SUCCESS}; "
                 "not to be overwritten"
             )
+
+    def _folder_of(self, kind: str) -> str:
+        if kind == "part":
+            return f"{self.run}/parts" if self.is_folder else self.output
+        return f"{self.run}/{kind}"
+
+    def _name_of(self, kind: str, number: int) -> str:
+        return self.part_name(number) if kind == "part" else str(number)
+
+    def _tally(self, number: int) -> dict[str, Any]:
+        with self._errors(self.run):
+            said = self._read(f"tally/{self._name_of('tally', number)}")
+        if said is None:
+            raise StorageError(f"{self.run}: the sums of item {number} are not there any more")
+        tally: dict[str, Any] = json.loads(said)
+        return tally
 
     def _facts(self, name: str) -> Facts | None:
         said = self._read(f"done/{name}")
@@ -249,10 +322,16 @@ class Place:
             with filesystem.open_output_stream(str(place)) as stream:
                 stream.write(text.encode())
 
-    def _upload(self, part: Path, name: str) -> None:
+    def _keep(self, draft: Path, folder: str, name: str) -> None:
+        if self.is_folder:
+            flush(draft)
+            draft.replace(Path(folder, name))
+            flush(Path(folder))
+            return
         filesystem, path = self._found
+        path += folder.removeprefix(self.output)
         filesystem.create_dir(path, recursive=True)
-        with part.open("rb") as source, filesystem.open_output_stream(f"{path}/{name}") as sink:
+        with draft.open("rb") as source, filesystem.open_output_stream(f"{path}/{name}") as sink:
             shutil.copyfileobj(source, sink, COPIED_AT_A_TIME)
 
     def _remove(self, address: str) -> None:
@@ -279,16 +358,8 @@ def _write_whole(path: Path, text: str) -> None:
     temporary = path.with_name(f".{uuid4().hex}")
     try:
         temporary.write_text(text, encoding="utf-8")
-        _flush(temporary)
+        flush(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    _flush(path.parent)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush(path.parent)

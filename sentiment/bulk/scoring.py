@@ -81,17 +81,25 @@ class Scorer:
         """Of a forward pass."""
         self.engine_s = 0.0
         """Seconds of forward passes so far."""
+        self.texts = 0
+        """How many were scored so far."""
+        self.computed_texts = 0
+        """Of these, what was not the same as another."""
         self._tokenization = tokenization
         self._repeated = RepeatedTexts(labels=len(model.labels))
 
     @classmethod
     @contextmanager
-    def open(cls, settings: Settings, *, token_budget: int | None = None) -> Iterator[Self]:
+    def open(
+        cls, settings: Settings, *, token_budget: int | None = None, measured: bool = True
+    ) -> Iterator[Self]:
         """Find and load the model.
 
         Args:
             settings: which model, and how it is computed; what is of the server is passed over.
             token_budget: instead of the setting's. The last digits of a score can depend on it.
+            measured: whether `auto` is the best of the engine's budgets on this machine, or the
+                first of them, which is the same on every machine.
 
         Raises:
             ModelError: the model cannot be had or loaded.
@@ -109,7 +117,9 @@ class Scorer:
         )
         if token_budget is None:
             given = settings.token_budget
-            token_budget = best_token_budget(engine) if given == "auto" else given
+            if given == "auto":
+                given = best_token_budget(engine) if measured else engine.token_budgets[0]
+            token_budget = given
         with Tokenization(
             tokenizer, max_tokens=model.max_tokens, threads=settings.thread_count
         ) as tokenization:
@@ -152,6 +162,10 @@ class Scorer:
         new = lookup.new
         self._repeated.settle(lookup, scores.probabilities[new], scores.truncated[new])
 
+    def forget(self) -> None:
+        """Forget all texts: what follows does not depend on what came before."""
+        self._repeated = RepeatedTexts(labels=len(self.labels))
+
     def _prepare_next(self, windows: Iterator[Sequence[str]]) -> _Prepared | None:
         texts = next(windows, None)
         if texts is None:
@@ -179,6 +193,8 @@ class Scorer:
             softmax(logits, self.model.temperature),
             prepared.encodings.truncated,
         )
+        self.texts += len(truncated)
+        self.computed_texts += len(ids)
         return Scores(probabilities, truncated, computed=len(ids))
 
     def _infer(self, batch: Any, encodings: Sequence[TokenIds]) -> Logits:

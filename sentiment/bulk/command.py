@@ -10,11 +10,14 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from sentiment.errors import Interrupted, LibraryError, OptionError
+
+if TYPE_CHECKING:
+    from sentiment.bulk.cluster import ClusterOptions
 
 ON_ERROR = ("fail", "skip", "null")
 
@@ -166,19 +169,18 @@ def _cluster_options(
     actors: int | None,
     cpus_per_actor: int | None,
     gpus_per_actor: float | None,
-) -> Any:
+) -> "ClusterOptions | None":
     """Return how a cluster is used, or `None` where none is."""
     from sentiment.bulk.cluster import ClusterOptions
 
-    given = {
-        "actors": actors,
-        "cpus_per_actor": cpus_per_actor,
-        "gpus_per_actor": gpus_per_actor,
-    }
-    given = {name: value for name, value in given.items() if value is not None}
     if address is not None:
-        return ClusterOptions(address=address, **given)
-    if given:
+        return ClusterOptions(
+            address=address,
+            actors=actors,
+            cpus_per_actor=cpus_per_actor or 1,
+            gpus_per_actor=gpus_per_actor or 0.0,
+        )
+    if (actors, cpus_per_actor, gpus_per_actor) != (None, None, None):
         raise OptionError("--ray-actors, --cpus-per-actor and --gpus-per-actor go with --ray")
     return None
 

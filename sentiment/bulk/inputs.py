@@ -105,10 +105,10 @@ def open_reader(files: Sequence[InputFile], *, text_column: str, for_format: str
 
 def _found(given: str, wanted: Format | None, run_folder: Path) -> Iterator[InputFile]:
     if given == STANDARD_INPUT:
-        path = _keep_standard_input(run_folder)
+        kept = _keep_standard_input(run_folder)
         local = fs.LocalFileSystem()
         with data_errors("standard input"):
-            status = local.get_file_info(str(path))
+            status = local.get_file_info(str(kept))
         yield _input_file(local, status, "standard input", wanted)
         return
     folder, pattern = _split(given)

@@ -11,7 +11,7 @@ from sentiment.bulk.items import Item
 from sentiment.bulk.places import Place
 from sentiment.errors import ClusterError, LibraryError, OptionError
 
-ITEMS = [Item(number=0, file="news.csv", format="csv")]
+ITEMS = [Item(number=0, file="news.csv")]
 
 
 @pytest.fixture
@@ -85,7 +85,5 @@ class Unloadable:
 
 def test_an_actor_without_its_model_lives_and_says_why(place):
     actor = ScoreItems(Unloadable(), place, threads=1)
-    (answer,) = actor(
-        {"item": ['{"number": 0, "file": "a", "format": "csv", "row_groups": null}']}
-    )["answer"]
+    (answer,) = actor({"item": ['{"number": 0, "file": "a", "row_groups": null}']})["answer"]
     assert '"error": "ClusterError", "message": "no such model"' in answer

@@ -158,6 +158,7 @@ LAYERS = {
         "bulk.run_folder",
         "bulk.run",
         "bulk.items",
+        "bulk.stores",
         "bulk.places",
         "bulk.parts",
         "bulk.cluster",

@@ -10,7 +10,7 @@ from sentiment.bulk.items import Item
 from sentiment.bulk.places import Place
 from sentiment.errors import DataError, OptionError, StorageError
 
-ITEMS = [Item(number=number, file="news.csv", format="csv") for number in range(3)]
+ITEMS = [Item(number=number, file="news.csv") for number in range(3)]
 PLAN = {"items": [item.as_json() for item in ITEMS]}
 
 
@@ -29,8 +29,8 @@ def begin(place, *, plan=PLAN, resume=False, overwrite=False):
 
 def do(place, *items):
     for item in items:
-        with place.writing(item) as part:
-            part.write_text(f"part {item.number}\n")
+        with place.writing(item) as drafts:
+            drafts.part.write_text(f"part {item.number}\n")
         place.finish_item(item, {"rows": item.number})
 
 

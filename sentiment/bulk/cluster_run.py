@@ -59,7 +59,7 @@ def score_files_on_cluster(
     ScoredColumns(model.labels, prefix=rules.prefix, documents=rules.documents).schema(
         reader.schema
     )
-    items = cut_items(files)
+    items = cut_items(files, item_rows=ITEM_ROWS, cut_bytes=CUT_BYTES)
     place = Place.at(job.output, suffix=_suffix(job), items=len(items))
     if job.resume and place.is_complete():
         return None

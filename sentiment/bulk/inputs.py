@@ -208,7 +208,7 @@ def _is_own(status: fs.FileInfo, filesystem: fs.FileSystem, run_folder: Path) ->
     if filesystem.type_name != "local":
         return False
     output = os.path.realpath(run_folder).removesuffix(RUN_SUFFIX)
-    path = os.path.realpath(status.path)
+    path: str = os.path.realpath(status.path)
     return path == output or path.startswith((f"{output}.", f"{output}/"))
 
 

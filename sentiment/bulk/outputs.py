@@ -112,6 +112,7 @@ class _File:
         if kind is None:
             self.close()
         else:
+            self._abandon()
             with suppress(OSError):  # of the same disk; the first error says what is wrong
                 self._file.close()
 
@@ -129,6 +130,9 @@ class _File:
 
     def _finish(self) -> None:
         """Write what is buffered."""
+
+    def _abandon(self) -> None:
+        """Leave what is buffered: the file is not to be used."""
 
 
 class _TextWriter(_File):
@@ -264,6 +268,11 @@ class ParquetWriter(_File):
     def _finish(self) -> None:
         self._write_group()
         self._writer.close()
+
+    def _abandon(self) -> None:
+        self._writer.is_open = (
+            False  # or it writes a footer, to a closed file, when it is collected
+        )
 
 
 def _text_bytes(rows: pa.RecordBatch) -> np.ndarray:

@@ -25,7 +25,7 @@ pytest.importorskip("ray", reason="no ray: pip install -r requirements-ray.txt")
 
 pytestmark = pytest.mark.nightly
 
-GROUP_ROWS = 100
+GROUP_ROWS = 40
 ITEMS = 20
 ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
@@ -63,6 +63,7 @@ def write_headlines(path, *, items):
 
 def start(cluster, output, *given, **watched):
     """Start a run, with its words on pipes."""
+    watched = {"item-rows": GROUP_ROWS, **watched}
     options = [f"--{name}={value}" for name, value in watched.items()]
     arguments = ["--output", output, "--ray", cluster.address if cluster else "local"]
     if "--output-format" not in given:
@@ -247,7 +248,7 @@ def test_a_node_that_is_killed_in_the_middle_takes_no_row_with_it(headlines, und
 
 def test_a_node_that_joins_later_is_used(tmp_path):
     many = tmp_path / "many.parquet"
-    write_headlines(many, items=5 * ITEMS)
+    write_headlines(many, items=8 * ITEMS)
     with LocalCluster(1, folder=tmp_path) as cluster:
         run = start(cluster, tmp_path / "scored", many, ledger=tmp_path / "ledger")
         said(run, count=1)
@@ -257,7 +258,7 @@ def test_a_node_that_joins_later_is_used(tmp_path):
     opened, computed = ledger_of(tmp_path / "ledger")
     assert len(opened) == 2
     assert {process for _, process in computed} == set(opened)
-    assert len(parts(tmp_path / "scored")) == 5 * ITEMS + 1
+    assert len(parts(tmp_path / "scored")) == 8 * ITEMS + 1
 
 
 def test_a_run_without_a_node_left_says_so_and_is_resumed_where_it_was(

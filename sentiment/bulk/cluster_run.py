@@ -7,7 +7,7 @@ there. It never holds a row.
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,31 +67,49 @@ def score_files_on_cluster(
     done = place.begin(plan, resume=job.resume, overwrite=job.overwrite)
     work = _work(job, rules, settings, files=files, schema=reader.schema, model=model)
     began_at = time.perf_counter()
-    with Progress() as progress:
-        watch = _Watch(progress, items, done)
-        facts = score_on_cluster(
-            items, work=work, place=place, done=done, options=options, on_done=watch.see
-        )
+    try:
+        with Progress() as progress:
+            watch = _Watch(progress, items, done)
+            facts = score_on_cluster(
+                items, work=work, place=place, done=done, options=options, on_done=watch.see
+            )
+    except BaseException:
+        place.abandon()
+        raise
+    seconds = time.perf_counter() - began_at
+    summary = _summary(job, model, place, facts=facts, done=done, seconds=seconds)
+    if job.report is not None:
+        write_report(job.report, summary, title=", ".join(job.inputs), model=model.reference)
+    place.put_faults(number for number in sorted(facts) if facts[number]["bad_rows"])
+    place.finish(summary.as_dict())
+    return summary
+
+
+def _summary(
+    job: Job,
+    model: ModelFiles,
+    place: Place,
+    *,
+    facts: Mapping[int, Facts],
+    done: Mapping[int, Facts],
+    seconds: float,
+) -> Summary:
+    """Put together what is told of all items; `done` of them were by an earlier process."""
     tally = Tally(labels=model.labels, date_column=job.date_column, ticker_column=job.ticker_column)
     for sums in place.tallies():
         tally.merge(sums)
     new = [told for number, told in facts.items() if number not in done]
-    summary = tally.summary(
+    return tally.summary(
         Speed(
             texts=sum(told["texts"] for told in new),
             computed_texts=sum(told["computed_texts"] for told in new),
-            seconds=time.perf_counter() - began_at,
+            seconds=seconds,
             engine_seconds=sum(told["engine_s"] for told in new),
             resumed=bool(done),
             engines=max(1, len({told["actor"] for told in new})),
         ),
         bad_rows=sum(told["bad_rows"] for told in facts.values()),
     )
-    if job.report is not None:
-        write_report(job.report, summary, title=", ".join(job.inputs), model=model.reference)
-    place.put_faults(number for number in sorted(facts) if facts[number]["bad_rows"])
-    place.finish(summary.as_dict())
-    return summary
 
 
 @dataclass(slots=True)

@@ -183,6 +183,13 @@ class Place:
         with self.store.errors(self.run):
             self.store.write(self._facts_name(item.number), json.dumps(facts))
 
+    def abandon(self) -> None:
+        """Remove the run folder where no item is done: then there is nothing to resume."""
+        with self.store.errors(self.run):
+            if not self.store.names(f"{self.run}/done"):
+                self.store.remove(self._plan)
+                self.store.remove(self.run)
+
     def is_complete(self) -> bool:
         """Whether the output is all there, and no run is unfinished."""
         with self.store.errors(self.output):

@@ -44,12 +44,18 @@ def headlines(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(headlines, tmp_path_factory):
+def one_node(tmp_path_factory):
+    """A cluster of one node, for runs that leave it as it is."""
+    with LocalCluster(1, folder=tmp_path_factory.mktemp("one-node")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def undisturbed(headlines, one_node, tmp_path_factory):
     """The parts of a run on one node that nothing happened to."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    with LocalCluster(1, folder=folder) as cluster:
-        run = start(cluster, folder / "scored", headlines)
-        errors = ended(run)
+    run = start(one_node, folder / "scored", headlines)
+    errors = ended(run)
     assert run.returncode == 0, errors
     assert f"Rows           {GROUP_ROWS * ITEMS:,}, {GROUP_ROWS * ITEMS:,} scored" in errors
     return parts(folder / "scored")
@@ -178,7 +184,9 @@ def test_the_parts_hold_every_row_with_the_numbers_of_one_machine(headlines, und
 
 
 @pytest.mark.parametrize("form", ["csv.gz", "jsonl"])
-def test_files_that_are_not_cut_give_the_rows_and_the_bad_rows_of_one_machine(form, tmp_path):
+def test_files_that_are_not_cut_give_the_rows_and_the_bad_rows_of_one_machine(
+    one_node, form, tmp_path
+):
     texts = financial_texts(120)
     texts[7] = texts[50] = texts[119] = ""
     folder = tmp_path / "exported"
@@ -192,9 +200,8 @@ def test_files_that_are_not_cut_give_the_rows_and_the_bad_rows_of_one_machine(fo
             with gzip.open(folder / f"{number}.csv.gz", "wt", newline="") as file:
                 csv.writer(file).writerows([("id", "text"), *rows])
     given = (folder, "--on-error", "skip", "--output-format", form)
-    with LocalCluster(1, folder=tmp_path) as cluster:
-        run = start(cluster, tmp_path / "parts", *given)
-        errors = ended(run)
+    run = start(one_node, tmp_path / "parts", *given)
+    errors = ended(run)
     assert run.returncode == 0, errors
     summary = scored_here(tmp_path / "here", *given)
     found = parts(tmp_path / "parts")
@@ -285,20 +292,21 @@ def test_a_run_without_a_node_left_says_so_and_is_resumed_where_it_was(
     assert same_parts(parts(output), undisturbed)
 
 
-def test_a_driver_that_is_killed_is_resumed_where_it_was(headlines, undisturbed, tmp_path):
+def test_a_driver_that_is_killed_is_resumed_where_it_was(
+    one_node, headlines, undisturbed, tmp_path
+):
     output, ledger = tmp_path / "scored", tmp_path / "ledger"
-    with LocalCluster(1, folder=tmp_path) as cluster:
-        run = start(cluster, output, headlines)
-        said(run, count=3)
-        run.send_signal(signal.SIGKILL)
-        run.communicate(timeout=60)
-        refused = start(cluster, output, headlines)
-        errors = ended(refused)
-        assert refused.returncode == 2
-        assert is_one_error(errors)
-        assert "--resume" in errors
-        resumed = start(cluster, output, headlines, "--resume", ledger=ledger)
-        errors = ended(resumed)
+    run = start(one_node, output, headlines)
+    said(run, count=3)
+    run.send_signal(signal.SIGKILL)
+    run.communicate(timeout=60)
+    refused = start(one_node, output, headlines)
+    errors = ended(refused)
+    assert refused.returncode == 2
+    assert is_one_error(errors)
+    assert "--resume" in errors
+    resumed = start(one_node, output, headlines, "--resume", ledger=ledger)
+    errors = ended(resumed)
     assert resumed.returncode == 0, errors
     _, computed = ledger_of(ledger)
     assert len(computed) <= ITEMS - 3
@@ -306,36 +314,33 @@ def test_a_driver_that_is_killed_is_resumed_where_it_was(headlines, undisturbed,
 
 
 def test_an_address_gets_parts_and_at_the_end_the_sign_that_all_are_there(
-    headlines, undisturbed, tmp_path
+    one_node, headlines, undisturbed, tmp_path
 ):
     """With file://, which goes the way of gs:// and s3://."""
-    with LocalCluster(1, folder=tmp_path) as cluster:
-        run = start(cluster, f"file://{tmp_path}/scored", headlines)
-        said(run, count=2)
-        assert "_SUCCESS" not in parts(tmp_path / "scored")
-        errors = ended(run)
+    run = start(one_node, f"file://{tmp_path}/scored", headlines)
+    said(run, count=2)
+    assert "_SUCCESS" not in parts(tmp_path / "scored")
+    errors = ended(run)
     assert run.returncode == 0, errors
     assert same_parts(parts(tmp_path / "scored"), undisturbed)
     assert not (tmp_path / "scored.run").exists()
 
 
-def test_what_an_actor_refuses_is_said_in_one_line(tmp_path):
+def test_what_an_actor_refuses_is_said_in_one_line(one_node, tmp_path):
     bad = tmp_path / "bad.parquet"
     parquet.write_table(pa.table({"text": ["Profit doubles", None]}), bad)
-    with LocalCluster(1, folder=tmp_path) as cluster:
-        run = start(cluster, tmp_path / "scored", bad)
-        errors = ended(run)
+    run = start(one_node, tmp_path / "scored", bad)
+    errors = ended(run)
     assert run.returncode == 4
     assert f"error: {bad}:2: no text; --on-error skip" in errors
     assert is_one_error(errors)
 
 
-def test_an_item_that_ends_every_process_does_not_do_so_for_ever(headlines, tmp_path):
-    with LocalCluster(1, folder=tmp_path) as cluster:
-        run = start(
-            cluster, tmp_path / "scored", headlines, ledger=tmp_path / "ledger", deadly=ITEMS - 1
-        )
-        errors = ended(run)
+def test_an_item_that_ends_every_process_does_not_do_so_for_ever(one_node, headlines, tmp_path):
+    run = start(
+        one_node, tmp_path / "scored", headlines, ledger=tmp_path / "ledger", deadly=ITEMS - 1
+    )
+    errors = ended(run)
     assert run.returncode == 3
     assert f"{headlines}: item {ITEMS - 1} was begun {ITEM_ATTEMPTS} times" in errors
     assert is_one_error(errors)

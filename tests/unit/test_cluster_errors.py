@@ -127,6 +127,7 @@ def test_what_cannot_be_is_said_in_one_line_and_before_a_cluster_is_asked_for(
     ended, errors = refused(monkeypatch, capsys, *arguments, "--output", tmp_path / "scored")
     assert (ended, errors.count("\n")) == (code, 1)
     assert said in errors
+    assert not (tmp_path / "scored.run").exists()
 
 
 def test_an_address_as_output_needs_a_cluster(news, monkeypatch, capsys):

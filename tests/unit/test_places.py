@@ -169,6 +169,15 @@ def test_bad_rows_and_sums_of_the_items_come_together_in_their_order(place):
     assert not listed.exists()
 
 
+def test_a_run_of_which_nothing_is_done_is_abandoned_without_a_trace(place):
+    begin(place)
+    place.abandon()
+    assert begin(place) == {}
+    do(place, ITEMS[0])
+    place.abandon()
+    assert begin(place, resume=True) == {0: {"rows": 0}}
+
+
 def test_an_output_is_complete_when_its_run_is_over(place):
     assert not place.is_complete()
     begin(place)

@@ -1,6 +1,7 @@
-"""A run on a cluster with the bundled model: `python -m benchmarks.cluster_run OUTPUT FILE ...`.
+"""`score --ray` to watch: `python -m benchmarks.cluster_run [option ...] -- score INPUT ...`.
 
-Says `done N` for each item, and ends as the command line does: an error is one line and a code.
+The command itself, but for the size of its items and for what it tells: `done N` on standard
+output for each item, and in a ledger which process did what.
 """
 
 import argparse
@@ -8,148 +9,78 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
-import numpy as np
-import pyarrow as pa
-from pyarrow import csv, parquet
-
-from sentiment.bulk.cluster import ClusterOptions, score_on_cluster
-from sentiment.bulk.items import Item, cut_items
-from sentiment.bulk.places import Facts, Place
-from sentiment.cli import EXIT_CODES
-from sentiment.engines import open_engine
-from sentiment.errors import DataError, SentimentError
-from sentiment.models import resolve_model
-from sentiment.predictions import softmax
-from sentiment.tokenization import Tokenization, load_tokenizer
-
-BATCH_TEXTS = 32
-
-POISON = "a text that ends its process, as one does for want of memory"
+from sentiment import cli
+from sentiment.bulk import cluster, cluster_run
+from sentiment.bulk.items import Item
+from sentiment.bulk.parts import ScoreRows
+from sentiment.bulk.places import Drafts, Facts
 
 
-@dataclass(frozen=True)
-class GivenFile:
-    """A local file, as the cut sees it."""
-
-    name: str
-    compression: None = None
-
-    @property
-    def format(self) -> str:
-        """As the name says."""
-        return Path(self.name).suffix.removeprefix(".")
-
-    @property
-    def size_bytes(self) -> int:
-        """As it lies there."""
-        return Path(self.name).stat().st_size
-
-    def open_for_seeking(self) -> BinaryIO:
-        """Return a stream that can seek."""
-        return Path(self.name).open("rb")
-
-
-@dataclass(frozen=True)
-class CompactModel:
-    """Adds `label` and `score`; keeps a ledger of what it was given."""
+@dataclass(frozen=True, kw_only=True)
+class NotedRows(ScoreRows):
+    """Scores items, and keeps a ledger of them."""
 
     ledger: str
-    """A line for each item that is computed, with the process that does."""
+    """A line for each model that is opened and each item that is begun, with the process."""
+    deadly: int | None
+    """An item that ends its process, as one does for want of memory."""
 
     @contextmanager
-    def open(self, *, threads: int) -> Iterator[Callable[[Item, Path], Facts]]:
+    def open(self, *, threads: int) -> Iterator[Callable[[Item, Drafts], Facts]]:
         """Load the model for one actor."""
-        model = resolve_model("compact")
-        engine = open_engine(model, engine="auto", device="cpu", threads=threads)
-        self._note({"opened": os.getpid()})
-        with Tokenization(load_tokenizer(model.folder), max_tokens=512, threads=1) as tokenization:
+        with ScoreRows.open(self, threads=threads) as score:
+            self._note({"opened": os.getpid()})
 
-            def score(item: Item, part: Path) -> Facts:
+            def noted(item: Item, drafts: Drafts) -> Facts:
                 self._note({"item": item.number, "process": os.getpid()})
-                table = rows_of(item)
-                if POISON in table["text"].to_pylist():
+                if item.number == self.deadly:
                     os.kill(os.getpid(), signal.SIGKILL)
-                ids = tokenization.encode_now(table["text"].to_pylist()).ids
-                logits = np.concatenate(
-                    [
-                        engine.infer(engine.batch_type.collate(ids[at : at + BATCH_TEXTS]))
-                        for at in range(0, len(ids), BATCH_TEXTS)
-                    ]
-                )
-                shares = softmax(logits)
-                labels = [model.labels[best] for best in shares.argmax(axis=1)]
-                table = table.append_column("label", pa.array(labels))
-                table = table.append_column("score", pa.array(shares.max(axis=1)))
-                parquet.write_table(table, part)
-                return {"rows": len(table)}
+                return score(item, drafts)
 
-            yield score
+            yield noted
 
     def _note(self, line: dict[str, int]) -> None:
         with Path(self.ledger).open("a") as ledger:
             ledger.write(json.dumps(line) + "\n")
 
 
-def rows_of(item: Item) -> pa.Table:
-    """Return an item's rows.
-
-    Raises:
-        DataError: they have no column `text`.
-    """
-    if item.format == "csv":
-        return csv.read_csv(item.file)
-    with parquet.ParquetFile(item.file) as opened:
-        if "text" not in opened.schema_arrow.names:
-            raise DataError(f"{item.file}: no column 'text'")
-        groups = item.row_groups or (0, opened.num_row_groups)
-        return opened.read_row_groups(range(*groups))
-
-
 def main() -> None:
-    """Run as the arguments say."""
+    """Run the command as the arguments say."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("output")
-    parser.add_argument("files", nargs="+")
-    parser.add_argument("--address")
     parser.add_argument("--ledger", default=os.devnull)
-    parser.add_argument("--actors", type=int)
+    parser.add_argument("--deadly", type=int, metavar="ITEM")
     parser.add_argument("--item-rows", type=int, default=100)
-    parser.add_argument("--cpus", type=int, default=1)
-    parser.add_argument("--patience", type=float, default=600)
-    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--patience", type=float, default=600, metavar="SECONDS")
+    parser.add_argument("command", nargs="+")
     arguments = parser.parse_args()
-    try:
-        items = cut_items(
-            [GivenFile(name) for name in arguments.files],
-            item_rows=arguments.item_rows,
-            cut_bytes=0,
-        )
-        place = Place.at(arguments.output, suffix=".parquet", items=len(items))
-        plan = {"items": [item.as_json() for item in items]}
-        done = place.begin(plan, resume=arguments.resume, overwrite=False)
-        facts = score_on_cluster(
-            items,
-            work=CompactModel(arguments.ledger),
-            place=place,
-            done=done,
-            options=ClusterOptions(
-                address=arguments.address,
-                actors=arguments.actors,
-                cpus_per_actor=arguments.cpus,
-                patience_s=arguments.patience,
-            ),
-            on_done=lambda item, facts: print(f"done {item.number}", flush=True),
-        )
-        place.finish({"rows": sum(each["rows"] for each in facts.values())})
-    except SentimentError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(EXIT_CODES.get(type(error), 1))
+    watched: Any = cluster_run
+    watched.ITEM_ROWS, watched.CUT_BYTES = arguments.item_rows, 0
+    watched.ScoreRows = partial(NotedRows, ledger=arguments.ledger, deadly=arguments.deadly)
+    watched.score_on_cluster = _telling(cluster.score_on_cluster)
+    options: Any = cluster
+    options.ClusterOptions = partial(cluster.ClusterOptions, patience_s=arguments.patience)
+    sys.argv = ["sentiment", *arguments.command]
+    cli.main()
+
+
+def _telling(score_on_cluster: Callable[..., dict[int, Facts]]) -> Callable[..., dict[int, Facts]]:
+    """Return the same that says of each item that it is done."""
+
+    def told(items: Sequence[Item], *, on_done: Callable[..., None], **more: Any) -> Any:
+        def tell(item: Item, facts: Facts) -> None:
+            on_done(item, facts)
+            print(f"done {item.number}", flush=True)
+
+        return score_on_cluster(items, on_done=tell, **more)
+
+    return told
 
 
 if __name__ == "__main__":

@@ -96,6 +96,28 @@ def check_text_column(schema: pa.Schema, name: str, place: str) -> None:
         raise DataError(f"{place}: column {name!r} is {found}; expected string")
 
 
+def check_same_columns(first: str, expected: pa.Schema, other: str, found: pa.Schema) -> None:
+    """See that two files have the same columns, in whatever order.
+
+    Args:
+        first: name of the file of `expected`.
+        other: name of the file of `found`.
+
+    Raises:
+        DataError: they have not; names both files and a column.
+    """
+    if names := sorted(set(expected.names) ^ set(found.names)):
+        raise DataError(
+            f"{first} and {other} have different columns: one of them has no {names[0]!r}"
+        )
+    for field in expected:
+        if (type_there := found.field(field.name).type) != field.type:
+            raise DataError(
+                f"{first} and {other} have different columns: {field.name!r} is {field.type} and "
+                f"{type_there}"
+            )
+
+
 def missing_column(place: str, wanted: str, there: Sequence[str]) -> DataError:
     """Return the error of a file that lacks a column: says which are there."""
     names = ", ".join(map(repr, there)) or "none"

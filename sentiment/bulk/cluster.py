@@ -10,18 +10,18 @@ import json
 import logging
 import os
 import queue
+import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from sentiment import errors
 from sentiment.bulk.items import Item
-from sentiment.bulk.places import Facts, Place
+from sentiment.bulk.places import Drafts, Facts, Place
 from sentiment.errors import (
     ClusterError,
     LibraryError,
@@ -45,6 +45,8 @@ ITEMS_IN_HAND = 2
 PROBE_S = 10.0
 """How long the head may take to answer: Ray itself tries for minutes."""
 
+AUTO, LOCAL = "auto", "local"
+
 LOOK_S = 5.0
 """How often the driver looks whether there is a node left, while nothing comes back."""
 
@@ -53,9 +55,9 @@ LOOK_S = 5.0
 class ClusterOptions:
     """How a run uses a cluster."""
 
-    address: str | None = None
-    """`host:port` of its head, or `auto`; `None` is RAY_ADDRESS, else a cluster that runs on this
-    machine, else one made for the run."""
+    address: str = AUTO
+    """`host:port` of its head; `auto` is RAY_ADDRESS, else the cluster that runs on this machine;
+    `local` is one made for the run, of this machine alone."""
     actors: int | None = None
     """How many at most, each with a model; `None` is as many as there is room for, while the
     cluster grows too."""
@@ -67,21 +69,23 @@ class ClusterOptions:
     """How long the cluster may be without a node that an actor fits on."""
 
     def __post_init__(self) -> None:
-        if self.address is not None and self.address.startswith("ray://"):
+        if self.address.startswith("ray://"):
             raise OptionError(
                 f"--ray {self.address}: is Ray Client's; name the head's port, as host:6379, or "
                 "hand the command in on the cluster: ray job submit -- python -m sentiment score"
             )
+        if self.address not in (AUTO, LOCAL) and ":" not in self.address:
+            raise OptionError(f"--ray {self.address}: expected auto, local or host:port")
 
 
 class Work(Protocol):
     """What is done with each item. Goes by pickle to every actor, so holds no model."""
 
-    def open(self, *, threads: int) -> AbstractContextManager[Callable[[Item, Path], Facts]]:
+    def open(self, *, threads: int) -> AbstractContextManager[Callable[[Item, Drafts], Facts]]:
         """Load the model, for one actor.
 
         Returns:
-            What writes an item's part to a path, the same bytes each time, and tells of it.
+            What writes an item's part to a draft, the same bytes each time, and tells of it.
 
         Raises:
             SentimentError: it cannot be loaded.
@@ -159,8 +163,8 @@ class ScoreItems:
                 "the worker or its node was lost, perhaps for want of memory; --resume tries again"
             )
         try:
-            with self._place.writing(item) as part:
-                facts = self._score(item, part)
+            with self._place.writing(item) as drafts:
+                facts = self._score(item, drafts)
         except OSError as error:
             raise StorageError(f"{error.filename or item.file}: {first_line(error)}") from error
         self._place.finish_item(item, facts)
@@ -180,8 +184,10 @@ def _facts_of(answer: Mapping[str, Any]) -> Facts:
 @contextmanager
 def _connected(options: ClusterOptions) -> Iterator[Any]:
     """Connect this process to a cluster, and give it back; yields the module `ray`."""
-    address = options.address or os.environ.get("RAY_ADDRESS")
-    if address is not None and ":" in address:
+    address = options.address
+    if address == AUTO:
+        address = os.environ.get("RAY_ADDRESS") or AUTO
+    if ":" in address:
         _see_head(address)
     # Read when Ray is imported, and by the cluster that it may start: nothing is told to anybody.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -192,15 +198,18 @@ def _connected(options: ClusterOptions) -> Iterator[Any]:
         import ray.data
     except ImportError as error:
         raise LibraryError("ray not installed: pip install -r requirements-ray.txt") from error
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
-            address=options.address,
+            address=address,
             logging_level=logging.ERROR,
             log_to_driver=False,
         )
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        where = address or "on this machine"
+        where = "on this machine" if address in (AUTO, LOCAL) else address
         raise ClusterError(f"no Ray cluster {where}: {first_line(error)}") from error
+    finally:
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put its own in its place
     try:
         yield ray
     finally:
@@ -213,7 +222,7 @@ def _see_head(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_S).close()
     except ValueError as error:
-        raise OptionError(f"--ray {address}: expected host:port, or auto") from error
+        raise OptionError(f"--ray {address}: expected auto, local or host:port") from error
     except OSError as error:
         raise ClusterError(f"no Ray cluster {address}: {error.strerror or error}") from error
 

@@ -10,11 +10,14 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from sentiment.errors import Interrupted, LibraryError, OptionError, StorageError
+
+if TYPE_CHECKING:
+    from sentiment.bulk.cluster import ClusterOptions
 
 
 def score(
@@ -27,7 +30,11 @@ def score(
         ),
     ],
     output: Annotated[
-        str, typer.Option(help="File to write: .csv, .tsv, .jsonl or .parquet, also .gz and .zst.")
+        str,
+        typer.Option(
+            help="File to write: .csv, .tsv, .jsonl or .parquet, also .gz and .zst; with --ray the "
+            "folder or address of its parts."
+        ),
     ],
     text_column: Annotated[str, typer.Option(help="Column of the text.")] = "text",
     documents: Annotated[
@@ -41,6 +48,12 @@ def score(
     ] = None,
     input_format: Annotated[
         str | None, typer.Option(help="csv, tsv, jsonl or parquet, where no name says it.")
+    ] = None,
+    output_format: Annotated[
+        str | None,
+        typer.Option(
+            help="parquet, csv, csv.gz and so on, where the name of the output does not say it."
+        ),
     ] = None,
     on_error: Annotated[
         str,
@@ -66,6 +79,23 @@ def score(
         str | None, typer.Option(help="Of the report: net sentiment by ticker.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|local|HOST:PORT",
+            help="On a Ray cluster: the one that RAY_ADDRESS names or that runs here; one made "
+            "here for the run; or the one with this head.",
+        ),
+    ] = None,
+    ray_actors: Annotated[
+        int | None, typer.Option(min=1, help="With --ray: most models at a time.")
+    ] = None,
+    cpus_per_actor: Annotated[
+        int | None, typer.Option(min=1, help="With --ray: threads of each model; 1.")
+    ] = None,
+    gpus_per_actor: Annotated[
+        float | None, typer.Option(min=0, help="With --ray: of each model; 0.5 is half of one.")
+    ] = None,
 ) -> None:
     """Score every row of a file, or of many, with the server's own engine.
 
@@ -74,6 +104,7 @@ def score(
     """
     _open_standard_streams()
     _need_pyarrow()
+    from sentiment.bulk.filesystems import is_address
     from sentiment.bulk.joining import OnError, Rules
     from sentiment.bulk.run import Job, score_files
     from sentiment.bulk.summary import print_summary
@@ -82,12 +113,12 @@ def score(
     if resume and overwrite:
         raise OptionError("--resume and --overwrite: one goes on, the other begins anew")
     settings = _settings(model, precision)
-    output_format, compression = _format_of(output)
+    form, compression = _format_of(output, output_format)
     job = Job(
         inputs=inputs,
         input_format=input_format,
-        output=Path(output),
-        output_format=output_format,
+        output=output,
+        output_format=form,
         output_compression=compression,
         report=report,
         date_column=date_column,
@@ -102,8 +133,18 @@ def score(
         prefix=prefix,
         on_error=cast(OnError, on_error),
     )
+    cluster = _cluster_options(
+        ray, actors=ray_actors, cpus_per_actor=cpus_per_actor, gpus_per_actor=gpus_per_actor
+    )
+    if cluster is None and is_address(output):
+        raise OptionError(f"--output {output}: an address needs --ray; name a file")
     with _resumable():
-        summary = score_files(job, rules, settings)
+        if cluster is None:
+            summary = score_files(job, rules, settings)
+        else:
+            from sentiment.bulk.cluster_run import score_files_on_cluster
+
+            summary = score_files_on_cluster(job, rules, settings, cluster)
     if summary is None:
         print(f"{output} is complete: nothing is left to do", file=sys.stderr)
     elif as_json:
@@ -122,22 +163,50 @@ def _settings(model: str | None, precision: str | None) -> Any:
     return Settings.from_env()
 
 
-def _format_of(output: str) -> tuple[str, str | None]:
-    """Return format and compression by the name of the output."""
+def _cluster_options(
+    address: str | None,
+    *,
+    actors: int | None,
+    cpus_per_actor: int | None,
+    gpus_per_actor: float | None,
+) -> "ClusterOptions | None":
+    """Return how a cluster is used, or `None` where none is."""
+    from sentiment.bulk.cluster import ClusterOptions
+
+    if address is not None:
+        return ClusterOptions(
+            address=address,
+            actors=actors,
+            cpus_per_actor=cpus_per_actor or 1,
+            gpus_per_actor=gpus_per_actor or 0.0,
+        )
+    if (actors, cpus_per_actor, gpus_per_actor) != (None, None, None):
+        raise OptionError("--ray-actors, --cpus-per-actor and --gpus-per-actor go with --ray")
+    return None
+
+
+def _format_of(output: str, output_format: str | None) -> tuple[str, str | None]:
+    """Return format and compression, by the name of the output where the option is not given."""
     from sentiment.bulk.inputs import COMPRESSIONS, FORMATS
 
-    suffixes = [suffix.lower() for suffix in Path(output).suffixes]
+    if output_format is None:
+        said, suffixes = f"--output {output}", Path(output).suffixes
+        expected = f"a name that ends in {', '.join(FORMATS)}"
+    else:
+        said, suffixes = f"--output-format {output_format}", Path(f"_.{output_format}").suffixes
+        expected = ", ".join(name.removeprefix(".") for name in FORMATS)
+    suffixes = [suffix.lower() for suffix in suffixes]
     compression = COMPRESSIONS.get(suffixes[-1]) if suffixes else None
     if compression:
         suffixes.pop()
     found = FORMATS.get(suffixes[-1]) if suffixes else None
     if found is None:
         raise OptionError(
-            f"--output {output}: expected a name that ends in {', '.join(FORMATS)}, "
-            f"with {' or '.join(COMPRESSIONS)} behind it or not"
+            f"{said}: expected {expected}, with {' or '.join(COMPRESSIONS)} behind it or not"
+            + ("; or --output-format" if output_format is None else "")
         )
     if found == "parquet" and compression:
-        raise OptionError(f"--output {output}: Parquet is compressed inside; leave the ending out")
+        raise OptionError(f"{said}: Parquet is compressed inside; leave the ending out")
     return found, compression
 
 

@@ -1,33 +1,50 @@
 """Paths and addresses such as `gs://bucket/news` become file systems of pyarrow."""
 
-from contextlib import suppress
-from pathlib import Path
+import os
+import re
 
+import pyarrow as pa
 from pyarrow import fs
 
 from sentiment.errors import DataError, LibraryError, first_line
 
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
-def find_filesystem(address: str) -> tuple[fs.FileSystem, str]:
+
+def is_address(place: str) -> bool:
+    """Whether a place is an address such as `gs://bucket/news`, and no path."""
+    return _ADDRESS.match(place) is not None
+
+
+def find_filesystem(place: str) -> tuple[fs.FileSystem, str]:
     """Return the file system of a path or an address, and the path in it.
 
     pyarrow's own for gs://, s3://, hdfs:// and abfs://, else fsspec's.
 
     Raises:
-        DataError: the address is none.
-        LibraryError: a library for it is missing.
+        DataError: what an address names cannot be reached.
+        LibraryError: nothing here knows such addresses.
     """
-    if "://" not in address:
-        return fs.LocalFileSystem(), str(Path(address).absolute())
-    with suppress(ValueError):  # pyarrow does not know this kind
-        filesystem, path = fs.FileSystem.from_uri(address)
-        return filesystem, path.rstrip("/")
+    if not is_address(place):
+        return fs.LocalFileSystem(), os.path.abspath(place)
+    try:
+        filesystem, path = fs.FileSystem.from_uri(place)
+    except pa.ArrowInvalid:
+        filesystem, path = _other_filesystem(place)
+    except OSError as error:
+        raise DataError(f"{place}: {first_line(error)}") from error
+    return filesystem, path.rstrip("/") or "/"
+
+
+def _other_filesystem(address: str) -> tuple[fs.FileSystem, str]:
+    """Ask fsspec for a file system that Arrow does not know."""
+    protocol = address.partition("://")[0]
     try:
         import fsspec
-
-        filesystem, path = fsspec.core.url_to_fs(address)
     except ImportError as error:
-        raise LibraryError(f"{address}: {first_line(error)}") from error
-    except ValueError as error:
-        raise DataError(f"{address}: {first_line(error)}") from error
-    return fs.PyFileSystem(fs.FSSpecHandler(filesystem)), path.rstrip("/")
+        raise LibraryError(f"{protocol}:// needs fsspec: pip install fsspec") from error
+    try:
+        filesystem, path = fsspec.core.url_to_fs(address)
+    except (ImportError, ValueError) as error:
+        raise LibraryError(f"{protocol}:// cannot be read: {first_line(error)}") from error
+    return fs.PyFileSystem(fs.FSSpecHandler(filesystem)), path

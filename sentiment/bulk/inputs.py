@@ -14,15 +14,15 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import cast, get_args
 
-import pyarrow as pa
 from pyarrow import fs
 
 from sentiment.bulk.chunks import Reader
 from sentiment.bulk.csv_files import CsvReader
 from sentiment.bulk.files import Compression, Format, InputFile, data_errors
+from sentiment.bulk.filesystems import find_filesystem, is_address
 from sentiment.bulk.json_lines import JsonLinesReader
 from sentiment.bulk.parquet_files import ParquetReader
-from sentiment.errors import DataError, LibraryError, OptionError
+from sentiment.errors import DataError, OptionError
 from sentiment.storage import flush, storage_errors
 
 FORMATS: dict[str, Format] = {
@@ -45,7 +45,6 @@ RUN_SUFFIX = ".run"
 FAULTS_SUFFIX = ".errors.csv"
 """What the names of the run folder and of the list of bad rows add to the output's."""
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _GLOB = re.compile(r"[*?\[]")
 
 
@@ -59,7 +58,8 @@ def find_inputs(
             written to `run_folder`; if it is there from an earlier run it is not read again.
         input_format: of all files, whatever their names say; `None` goes by the names, and for
             standard input by the first bytes.
-        run_folder: `OUTPUT.run`. Nothing in it is an input, nor `OUTPUT` and its list of bad rows.
+        run_folder: `OUTPUT.run`. Nothing in it is an input, nor what is in `OUTPUT`, nor its list
+            of bad rows.
 
     Raises:
         DataError: no such file, nothing that matches, or a file that cannot be read.
@@ -118,7 +118,7 @@ def _found(given: str, wanted: Format | None, run_folder: Path) -> Iterator[Inpu
         yield _input_file(local, status, "standard input", wanted)
         return
     folder, pattern = _split(given)
-    filesystem, path = _place(folder)
+    filesystem, path = find_filesystem(folder)
     with data_errors(given):
         start = filesystem.get_file_info(path)
         if start.type == fs.FileType.NotFound:
@@ -149,37 +149,10 @@ def _found(given: str, wanted: Format | None, run_folder: Path) -> Iterator[Inpu
 def _split(given: str) -> tuple[str, re.Pattern[str] | None]:
     """Return the folder of a glob, and the pattern below it; of no glob the path alone."""
     glob = _GLOB.search(given)
-    if not glob or (not _URL.match(given) and os.path.exists(given)):
+    if not glob or (not is_address(given) and os.path.exists(given)):
         return given, None
     cut = given.rfind("/", 0, glob.start()) + 1
     return given[:cut], _glob_pattern(given[cut:])
-
-
-def _place(given: str) -> tuple[fs.FileSystem, str]:
-    """Return a file system and a path in it."""
-    if not _URL.match(given):
-        return fs.LocalFileSystem(), os.path.abspath(given)
-    try:
-        filesystem, path = fs.FileSystem.from_uri(given)
-    except pa.ArrowInvalid:
-        filesystem, path = _other_filesystem(given)
-    except OSError as error:
-        raise DataError(f"{given}: {error}") from error
-    return filesystem, path.rstrip("/") or "/"
-
-
-def _other_filesystem(url: str) -> tuple[fs.FileSystem, str]:
-    """Ask fsspec for a file system that Arrow does not know."""
-    protocol = url.partition("://")[0]
-    try:
-        import fsspec
-    except ImportError as error:
-        raise LibraryError(f"{protocol}:// needs fsspec: pip install fsspec") from error
-    try:
-        filesystem, path = fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError) as error:
-        raise LibraryError(f"{protocol}:// cannot be read: {error}") from error
-    return fs.PyFileSystem(fs.FSSpecHandler(filesystem)), path
 
 
 def _glob_pattern(glob: str) -> re.Pattern[str]:
@@ -252,8 +225,10 @@ def _is_own(status: fs.FileInfo, filesystem: fs.FileSystem, run_folder: Path) ->
         return False
     run = os.path.realpath(run_folder)
     output = run.removesuffix(RUN_SUFFIX)
-    path = os.path.realpath(status.path)
-    return path in (output, f"{output}{FAULTS_SUFFIX}") or path.startswith(f"{run}/")
+    path = os.path.realpath(str(status.path))
+    return path in (output, f"{output}{FAULTS_SUFFIX}") or path.startswith(
+        (f"{run}/", f"{output}/")
+    )
 
 
 def _keep_standard_input(run_folder: Path) -> Path:

@@ -7,7 +7,7 @@ row groups, and nothing of rows.
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Protocol, Self
 
@@ -63,11 +63,13 @@ class Item:
     number: int
     """From 0: where its rows stand in the output."""
     file: str
-    format: str
+    """As an error names it."""
     row_groups: tuple[int, int] | None = None
     """First, and the one after the last; `None` is the whole file."""
     first_row: int = 0
     """How many rows of the file lie before it."""
+    size_bytes: int | None = None
+    """What is read of the file for it, compressed or not; `None` where that cannot be known."""
 
     @classmethod
     def from_json(cls, members: dict[str, Any]) -> Self:
@@ -95,32 +97,34 @@ def cut_items(
     with ThreadPoolExecutor(FOOTERS_AT_A_TIME, thread_name_prefix="footers") as pool:
         cut = partial(_cut, item_rows=item_rows, cut_bytes=cut_bytes)
         pieces = [piece for found in pool.map(cut, files) for piece in found]
-    return [
-        Item(
-            number=number,
-            file=file.name,
-            format=file.format,
-            row_groups=groups,
-            first_row=first_row,
-        )
-        for number, (file, groups, first_row) in enumerate(pieces)
-    ]
+    return [replace(piece, number=number) for number, piece in enumerate(pieces)]
 
 
-def _cut(
-    file: Source, *, item_rows: int, cut_bytes: int
-) -> list[tuple[Source, tuple[int, int] | None, int]]:
+def _cut(file: Source, *, item_rows: int, cut_bytes: int) -> list[Item]:
+    """Return the items of a file, which have no numbers yet."""
+    whole = Item(number=0, file=file.name, size_bytes=file.size_bytes)
     if file.format != "parquet" or file.compression:
-        return [(file, None, 0)]
+        return [whole]
     if file.size_bytes is not None and file.size_bytes <= cut_bytes:
-        return [(file, None, 0)]
+        return [whole]
     try:
         with file.open_for_seeking() as stream, parquet.ParquetFile(stream) as opened:
             metadata = opened.metadata
-            rows = [metadata.row_group(at).num_rows for at in range(metadata.num_row_groups)]
+            groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
+            rows = [group.num_rows for group in groups]
+            sizes = [_stored_bytes(group) for group in groups]
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{file.name}: not a Parquet file: {first_line(error)}") from error
-    return [(file, groups, first_row) for groups, first_row in row_group_ranges(rows, item_rows)]
+    return [
+        replace(
+            whole, row_groups=(first, end), first_row=first_row, size_bytes=sum(sizes[first:end])
+        )
+        for (first, end), first_row in row_group_ranges(rows, item_rows)
+    ]
+
+
+def _stored_bytes(group: parquet.RowGroupMetaData) -> int:
+    return sum(group.column(at).total_compressed_size for at in range(group.num_columns))
 
 
 def row_group_ranges(rows: Sequence[int], item_rows: int) -> Iterator[tuple[tuple[int, int], int]]:

@@ -65,8 +65,21 @@ class _Lines:
 class JsonLinesReader:
     """The rows of JSON Lines files."""
 
-    def __init__(self, files: Sequence[InputFile], *, text_column: str, for_format: str) -> None:
+    def __init__(
+        self,
+        files: Sequence[InputFile],
+        *,
+        text_column: str,
+        for_format: str,
+        schema: pa.Schema | None = None,
+    ) -> None:
         """Find the members of all rows.
+
+        Args:
+            files: at least one.
+            text_column: must be there, in one row at least.
+            for_format: what the rows will be written as.
+            schema: what another reader found in all files of which these are some, instead.
 
         Raises:
             DataError: a file cannot be read, no row has `text_column`, or, for Parquet, a member
@@ -76,20 +89,7 @@ class JsonLinesReader:
         self._text_column = text_column
         self._progress = Progress(files)
         self.total_bytes = self._progress.total_bytes
-        types = self._find_types(typed=for_format == "parquet")
-        if not types:  # no row of any member, so none of which the text is missing
-            types = {text_column: pa.string()}
-        if text_column not in types:
-            raise missing_column(f"{files[0].name}:1", text_column, list(types))
-        if VERBATIM in types:
-            raise DataError(f"{files[0].name}: no member can be named {VERBATIM!r}")
-        fields = [pa.field(name, found) for name, found in types.items()]
-        if for_format == "jsonl":
-            fields = [
-                pa.field(VERBATIM, pa.binary()),
-                *(field.with_metadata(IN_LINE) for field in fields),
-            ]
-        self.schema = pa.schema(fields)
+        self.schema = self._find_schema(for_format) if schema is None else schema
 
     @property
     def bytes_read(self) -> int:
@@ -116,6 +116,23 @@ class JsonLinesReader:
                     self._progress.reached(stream.stored_bytes_read)
                     yield file, lines
             self._progress.next_file(file)
+
+    def _find_schema(self, for_format: str) -> pa.Schema:
+        types = self._find_types(typed=for_format == "parquet")
+        if not types:  # no row of any member, so none of which the text is missing
+            types = {self._text_column: pa.string()}
+        place = self._files[0].name
+        if self._text_column not in types:
+            raise missing_column(f"{place}:1", self._text_column, list(types))
+        if VERBATIM in types:
+            raise DataError(f"{place}: no member can be named {VERBATIM!r}")
+        fields = [pa.field(name, found) for name, found in types.items()]
+        if for_format == "jsonl":
+            fields = [
+                pa.field(VERBATIM, pa.binary()),
+                *(field.with_metadata(IN_LINE) for field in fields),
+            ]
+        return pa.schema(fields)
 
     def _find_types(self, *, typed: bool) -> dict[str, pa.DataType]:
         """Return the type of each member, in the order in which they first occur."""

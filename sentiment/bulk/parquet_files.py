@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import compute, parquet
 
-from sentiment.bulk.chunks import Chunk, check_text_column, not_utf8
+from sentiment.bulk.chunks import Chunk, check_same_columns, check_text_column, not_utf8
 from sentiment.bulk.files import InputFile, Progress, data_errors
 from sentiment.errors import DataError
 
@@ -21,8 +21,22 @@ NOT_PARQUET = "not a Parquet file, or a damaged one"
 class ParquetReader:
     """The rows of Parquet files of one schema."""
 
-    def __init__(self, files: Sequence[InputFile], *, text_column: str) -> None:
+    def __init__(
+        self,
+        files: Sequence[InputFile],
+        *,
+        text_column: str,
+        row_groups: tuple[int, int] | None = None,
+        first_row: int = 0,
+    ) -> None:
         """Read the footers.
+
+        Args:
+            files: at least one.
+            text_column: must be there, in each file.
+            row_groups: of a single file: the first to read, and the one after the last; `None`
+                reads all.
+            first_row: how many rows of the file lie before these.
 
         Raises:
             DataError: a file is not Parquet, has another schema than the first, or `text_column`
@@ -30,12 +44,14 @@ class ParquetReader:
         """
         self._files = files
         self._text_column = text_column
+        self._row_groups = row_groups
+        self._first_row = first_row
         self._progress = Progress(files)
         self.total_bytes = self._progress.total_bytes
         schemas = [self._read_schema(file) for file in files]
         self.schema = schemas[0]
         for file, schema in zip(files[1:], schemas[1:], strict=True):
-            _check_same(files[0], self.schema, file, schema)
+            check_same_columns(files[0].name, self.schema, file.name, schema)
         check_text_column(self.schema, text_column, files[0].name)
 
     @property
@@ -47,11 +63,11 @@ class ParquetReader:
         schema = pa.schema([self.schema.field(name) for name in wanted])
         self._progress.restart()
         for file in self._files:
-            row = 1
+            row = 1 + self._first_row
             with data_errors(file.name, NOT_PARQUET), _opened(file) as opened:
                 total = opened.metadata.num_rows
-                groups = opened.num_row_groups
-            for group in range(groups):
+                groups = self._row_groups or (0, opened.num_row_groups)
+            for group in range(*groups):
                 for rows in self._batches(file, group, schema):
                     faults = self._encoding_faults(rows)
                     numbers = np.arange(row, row + rows.num_rows)
@@ -111,22 +127,6 @@ class ParquetReader:
 
 def _opened(file: InputFile) -> parquet.ParquetFile:
     return parquet.ParquetFile(file.open_for_seeking(), buffer_size=BUFFER_BYTES, pre_buffer=False)
-
-
-def _check_same(first: InputFile, expected: pa.Schema, other: InputFile, found: pa.Schema) -> None:
-    """See that two files have the same columns.
-
-    Raises:
-        DataError: they have not; names both files and a column.
-    """
-    both = f"{first.name} and {other.name}"
-    if names := sorted(set(expected.names) ^ set(found.names)):
-        raise DataError(f"{both} have different columns: one of them has no {names[0]!r}")
-    for field in expected:
-        if (type_there := found.field(field.name).type) != field.type:
-            raise DataError(
-                f"{both} have different columns: {field.name!r} is {field.type} and {type_there}"
-            )
 
 
 def _plain(found: pa.DataType) -> pa.DataType:

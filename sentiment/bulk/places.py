@@ -11,34 +11,54 @@ news/_SUCCESS         an object store has no rename: there this says that all is
 news.run/plan.json    the items, and what is done with them
 news.run/parts/       where a folder's parts wait
 news.run/attempts/    how often each item was begun
+news.run/faults/      the bad rows of each item that has any
+news.run/tally/       the sums of each item
 news.run/done/        facts of each item that is done
+news.errors.csv       all bad rows
 ```
 """
 
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
 
-from pyarrow import fs
-
-from sentiment.bulk.filesystems import find_filesystem
+from sentiment.bulk.filesystems import is_address
 from sentiment.bulk.items import Item
-from sentiment.errors import OptionError, StorageError, first_line
+from sentiment.bulk.run_folder import another_run
+from sentiment.bulk.stores import Store
+from sentiment.errors import OptionError, StorageError
+from sentiment.storage import flush
 
 SUCCESS = "_SUCCESS"
-PLAN = "plan.json"
-COPIED_AT_A_TIME = 2**22
+
+READ_AT_A_TIME = 16
+"""Of small files: an object store takes its time for each, and bears many at once."""
 
 Facts = dict[str, Any]
 """What is told of an item that is done: members that JSON knows, `rows` among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drafts:
+    """Where to write what is made of an item; what is not written there is not kept."""
+
+    faults: Path
+    """CSV with a header: its bad rows."""
+    tally: Path
+    """JSON: its sums."""
+    part: Path
+    """Its rows."""
+
+
+KINDS = tuple(field.name for field in fields(Drafts))
 
 
 @dataclass(frozen=True)
@@ -59,13 +79,18 @@ class Place:
     @classmethod
     def at(cls, output: str, *, suffix: str, items: int) -> Self:
         """Return the place of an output as it is given; machines have folders of their own."""
-        output = output.rstrip("/") if "://" in output else str(Path(output).absolute())
+        output = output.rstrip("/") if is_address(output) else str(Path(output).absolute())
         return cls(output, suffix, items)
 
     @property
     def is_folder(self) -> bool:
         """Whether the output is no address."""
-        return "://" not in self.output
+        return self.store.is_folder
+
+    @cached_property
+    def store(self) -> Store:
+        """Where all of this lies."""
+        return Store(self.output)
 
     @property
     def run(self) -> str:
@@ -90,70 +115,100 @@ class Place:
 
         Raises:
             OptionError: the output or a run stands there and may not be touched, or it is the
-                run of another plan.
+                run of another plan; says in what they differ.
         """
-        with self._errors(self.output):
-            before = self._read(PLAN)
+        with self.store.errors(self.output):
+            before = self.store.read(self._plan)
             self._see_output(resume=resume, overwrite=overwrite, begun=before is not None)
             if before is None or (overwrite and not resume):
-                self._remove(self.run)
+                self.store.remove(self.run)
                 if not self.is_folder:
-                    self._remove(self.output)
-                self._write(PLAN, json.dumps(plan))
+                    self.store.remove(self.output)
+                self.store.write(self._plan, json.dumps(plan))
                 return {}
             if not resume:
                 raise OptionError(
                     f"{self.run}: an unfinished run; go on with --resume, or --overwrite it"
                 )
             if json.loads(before) != plan:
-                raise OptionError(
-                    f"{self.run}: an unfinished run of another input, or with other options; "
-                    "--overwrite begins anew"
-                )
-            self._remove(f"{self.run}/attempts")
-            done = {int(name.removesuffix(".json")): self._facts(name) for name in self._done()}
-            return {number: facts for number, facts in done.items() if facts is not None}
+                raise another_run(self.run, json.loads(before), plan)
+            self.store.remove(f"{self.run}/attempts")
+            names = self.store.names(f"{self.run}/done")
+            numbers = [int(name.removesuffix(".json")) for name in names if name[0] != "."]
+            with ThreadPoolExecutor(READ_AT_A_TIME, thread_name_prefix="facts") as pool:
+                found = zip(numbers, pool.map(self._facts, numbers), strict=True)
+                return {number: facts for number, facts in found if facts is not None}
 
     def facts(self, item: Item) -> Facts | None:
         """Return what is told of an item, or `None` where it is not done."""
-        with self._errors(self.run):
-            return self._facts(_facts_name(item))
+        with self.store.errors(self.run):
+            return self._facts(item.number)
 
     def count_attempt(self, item: Item) -> int:
         """Note that an item is begun, and return how often it was since the run was."""
-        attempts = f"attempts/{item.number}"
-        with self._errors(self.run):
-            self._write(f"{attempts}/{uuid4().hex}", "begun")
-            return len(self._names(f"{self.run}/{attempts}"))
+        attempts = f"{self.run}/attempts/{item.number}"
+        with self.store.errors(self.run):
+            self.store.write(f"{attempts}/{uuid4().hex}", "begun")
+            return len(self.store.names(attempts))
 
     @contextmanager
-    def writing(self, item: Item) -> Iterator[Path]:
-        """Give a file to write an item's part to, which then stands under its name.
+    def writing(self, item: Item) -> Iterator[Drafts]:
+        """Give files to write what is made of an item to, which then stand under their names.
 
         Where writing fails nothing stands there, and the disk space is free again.
         """
-        parts = Path(self.run, "parts") if self.is_folder else Path(tempfile.gettempdir())
+        names = {kind: self._name_of(kind, item.number) for kind in KINDS}
         # Hidden, and of this attempt alone: a node that was given up may still be writing.
-        temporary = parts / f".{uuid4().hex}{self.suffix}"
-        with self._errors(self.output):
-            parts.mkdir(parents=True, exist_ok=True)
+        drafts = {
+            kind: (Path(name).parent if self.is_folder else Path(tempfile.gettempdir()))
+            / f".{uuid4().hex}"
+            for kind, name in names.items()
+        }
+        with self.store.errors(self.output):
+            for draft in drafts.values():
+                draft.parent.mkdir(parents=True, exist_ok=True)
         try:
-            yield temporary
-            with self._errors(self.output):
-                if self.is_folder:
-                    _flush(temporary)
-                    temporary.replace(parts / self.part_name(item.number))
-                    _flush(parts)
-                else:
-                    self._upload(temporary, self.part_name(item.number))
+            yield Drafts(**drafts)
+            with self.store.errors(self.output):
+                for kind, draft in drafts.items():
+                    if draft.exists():
+                        self.store.keep(draft, names[kind])
         finally:
-            with self._errors(self.output):
-                temporary.unlink(missing_ok=True)
+            with self.store.errors(self.output):
+                for draft in drafts.values():
+                    draft.unlink(missing_ok=True)
 
     def finish_item(self, item: Item, facts: Facts) -> None:
         """Say that an item's part stands."""
-        with self._errors(self.run):
-            self._write(f"done/{_facts_name(item)}", json.dumps(facts))
+        with self.store.errors(self.run):
+            self.store.write(self._facts_name(item.number), json.dumps(facts))
+
+    def abandon(self) -> None:
+        """Remove the run folder where no item is done: then there is nothing to resume."""
+        with self.store.errors(self.run):
+            if not self.store.names(f"{self.run}/done"):
+                self.store.remove(self._plan)
+                self.store.remove(self.run)
+
+    def is_complete(self) -> bool:
+        """Whether the output is all there, and no run is unfinished."""
+        with self.store.errors(self.output):
+            return SUCCESS in self.store.names(self.output) and self.store.read(self._plan) is None
+
+    def tallies(self) -> Iterator[dict[str, Any]]:
+        """Yield the sums of every item, in the order of their rows."""
+        with ThreadPoolExecutor(READ_AT_A_TIME, thread_name_prefix="tallies") as pool:
+            for start in range(0, self.items, READ_AT_A_TIME):
+                numbers = range(start, min(start + READ_AT_A_TIME, self.items))
+                yield from pool.map(self._tally, numbers)
+
+    def put_faults(self, numbers: Iterable[int]) -> None:
+        """Write the bad rows of these items to `OUTPUT.errors.csv`, or see that none is there."""
+        faults = f"{self.output}.errors.csv"
+        with self.store.errors(faults):
+            self.store.remove(faults)  # of an output that is replaced
+            if names := [self._name_of("faults", number) for number in numbers]:
+                self.store.join_tables(names, f"{self.run}/errors.csv", faults)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Let the output appear, with `summary` in `_SUCCESS`, and remove the run folder.
@@ -162,19 +217,19 @@ class Place:
             StorageError: also where a part is missing.
         """
         said = json.dumps(summary, indent=2) + "\n"
-        with self._errors(self.output):
+        with self.store.errors(self.output):
             self._see_parts()
             if not self.is_folder:
-                filesystem, path = self._found
-                with filesystem.open_output_stream(f"{path}/{SUCCESS}") as stream:
-                    stream.write(said.encode())
-            elif not self._names(self.output) or Path(self.run, "parts").exists():
+                self.store.write(f"{self.output}/{SUCCESS}", said)
+            elif not self.store.names(self.output) or Path(self.run, "parts").exists():
                 self._rename(said)
-            self._remove(self.run)
+            # First, for a folder is not removed at once: without it there is no unfinished run.
+            self.store.remove(self._plan)
+            self.store.remove(self.run)
 
     def _see_parts(self) -> None:
         waiting = self.is_folder and Path(self.run, "parts").exists()
-        there = set(self._names(f"{self.run}/parts" if waiting else self.output))
+        there = set(self.store.names(f"{self.run}/parts" if waiting else self.output))
         missing = [name for name in map(self.part_name, range(self.items)) if name not in there]
         if missing:
             raise StorageError(
@@ -186,23 +241,15 @@ class Place:
         parts, output = Path(self.run, "parts"), Path(self.output)
         for rest in parts.glob(".*"):  # of a killed process
             rest.unlink()
-        _write_whole(parts / SUCCESS, said)
+        self.store.write(str(parts / SUCCESS), said)
         if output.exists():
             shutil.rmtree(output)
         parts.replace(output)
-        _flush(output.parent)
-
-    @cached_property
-    def _found(self) -> tuple[fs.FileSystem, str]:
-        return find_filesystem(self.output)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A connection does not travel.
-        return {name: value for name, value in vars(self).items() if name != "_found"}
+        flush(output.parent)
 
     def _see_output(self, *, resume: bool, overwrite: bool, begun: bool) -> None:
         """Raise OptionError where something stands at the output that may not be touched."""
-        if not (names := self._names(self.output)):
+        if not (names := self.store.names(self.output)):
             return
         if begun and not self.is_folder:
             return  # what stands there is this run's
@@ -216,79 +263,28 @@ class Place:
                 "not to be overwritten"
             )
 
-    def _facts(self, name: str) -> Facts | None:
-        said = self._read(f"done/{name}")
+    @property
+    def _plan(self) -> str:
+        return f"{self.run}/plan.json"
+
+    def _name_of(self, kind: str, number: int) -> str:
+        if kind != "part":
+            return f"{self.run}/{kind}/{number}"
+        folder = f"{self.run}/parts" if self.is_folder else self.output
+        return f"{folder}/{self.part_name(number)}"
+
+    def _facts_name(self, number: int) -> str:
+        return f"{self.run}/done/{number}.json"
+
+    def _facts(self, number: int) -> Facts | None:
+        said = self.store.read(self._facts_name(number))
         facts: Facts | None = None if said is None else json.loads(said)
         return facts
 
-    def _done(self) -> Sequence[str]:
-        return [name for name in self._names(f"{self.run}/done") if name.endswith(".json")]
-
-    def _names(self, folder: str) -> list[str]:
-        """Return what lies in a folder, or nothing where there is none."""
-        filesystem, path = self._found
-        path += folder.removeprefix(self.output)
-        found = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
-        return [Path(each.path).name for each in found]
-
-    def _read(self, name: str) -> str | None:
-        filesystem, path = self._found
-        try:
-            with filesystem.open_input_stream(f"{path}.run/{name}") as stream:
-                return bytes(stream.read()).decode()
-        except FileNotFoundError:
-            return None
-
-    def _write(self, name: str, text: str) -> None:
-        filesystem, path = self._found
-        place = Path(f"{path}.run", name)
-        filesystem.create_dir(str(place.parent), recursive=True)
-        if self.is_folder:
-            _write_whole(place, text)
-        else:
-            with filesystem.open_output_stream(str(place)) as stream:
-                stream.write(text.encode())
-
-    def _upload(self, part: Path, name: str) -> None:
-        filesystem, path = self._found
-        filesystem.create_dir(path, recursive=True)
-        with part.open("rb") as source, filesystem.open_output_stream(f"{path}/{name}") as sink:
-            shutil.copyfileobj(source, sink, COPIED_AT_A_TIME)
-
-    def _remove(self, address: str) -> None:
-        filesystem, path = self._found
-        path += address.removeprefix(self.output)
-        if filesystem.get_file_info(path).type == fs.FileType.Directory:
-            filesystem.delete_dir(path)
-
-    @contextmanager
-    def _errors(self, place: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            file = error.filename2 or error.filename or place
-            reason = error.strerror or first_line(error)
-            raise StorageError(f"{file}: cannot be written: {reason}") from error
-
-
-def _facts_name(item: Item) -> str:
-    return f"{item.number}.json"
-
-
-def _write_whole(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{uuid4().hex}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        _flush(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _flush(path.parent)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    def _tally(self, number: int) -> dict[str, Any]:
+        with self.store.errors(self.run):
+            said = self.store.read(self._name_of("tally", number))
+        if said is None:
+            raise StorageError(f"{self.run}: the sums of item {number} are not there any more")
+        tally: dict[str, Any] = json.loads(said)
+        return tally

@@ -39,11 +39,13 @@ from sentiment.bulk.summary import Speed, Summary
 from sentiment.bulk.tally import Tally, check_columns
 from sentiment.bulk.windows import WINDOW_CHARS, WINDOW_ROWS, Window, windows
 from sentiment.errors import DataError
+from sentiment.models import ModelFiles
 from sentiment.settings import Settings
 from sentiment.storage import storage_errors
 
 OUTPUT = "output"
 FAULTS = "errors.csv"
+FAULT_COLUMNS = ("file", "row", "reason")
 
 LIBRARIES = ("numpy", "openvino", "tokenizers", "torch")
 """Whose versions can change the last digits of a score."""
@@ -55,7 +57,8 @@ class Job:
 
     inputs: Sequence[str]
     input_format: str | None = None
-    output: Path
+    output: str
+    """A path; on a cluster, a folder's or an address."""
     output_format: str
     output_compression: str | None = None
     report: Path | None = None
@@ -65,9 +68,14 @@ class Job:
     overwrite: bool = False
 
     @property
+    def output_path(self) -> Path:
+        """Of a file on this machine."""
+        return Path(self.output)
+
+    @property
     def faults(self) -> Path:
         """The side file of bad rows; it is there only if there are any."""
-        return self.output.with_name(f"{self.output.name}{FAULTS_SUFFIX}")
+        return self.output_path.with_name(f"{self.output_path.name}{FAULTS_SUFFIX}")
 
 
 def score_files(job: Job, rules: Rules, settings: Settings) -> Summary | None:
@@ -82,7 +90,7 @@ def score_files(job: Job, rules: Rules, settings: Settings) -> Summary | None:
     """
     if job.report is not None:
         check_report(job.report)
-    with opened_run(job.output, resume=job.resume, overwrite=job.overwrite) as folder:
+    with opened_run(job.output_path, resume=job.resume, overwrite=job.overwrite) as folder:
         if folder is None:
             return None
         files = find_inputs(job.inputs, input_format=job.input_format, run_folder=folder.path)
@@ -90,7 +98,7 @@ def score_files(job: Job, rules: Rules, settings: Settings) -> Summary | None:
         check_columns(reader.schema, date_column=job.date_column, ticker_column=job.ticker_column)
         with Scorer.open(settings) as scorer:
             joiner = Joiner(rules, labels=scorer.labels, schema=reader.schema)
-            folder.agree(_record(files, rules, scorer))
+            folder.agree(rows_record(files, rules) | scorer_record(scorer))
             began_at = time.perf_counter()
             with (
                 Journal.open(folder.path / JOURNAL, labels=len(scorer.labels)) as journal,
@@ -99,7 +107,7 @@ def score_files(job: Job, rules: Rules, settings: Settings) -> Summary | None:
                 before = (journal.texts, journal.computed)
                 score_pass(reader, scorer, journal, rules, progress)
                 tally, bad_rows = write_pass(reader, joiner, journal, job, folder.path, progress)
-                _see_unchanged(files)
+                see_unchanged(files)
             summary = tally.summary(
                 Speed(
                     texts=journal.texts - before[0],
@@ -194,7 +202,7 @@ def write_pass(
             compression=job.output_compression,
             schema=joiner.schema,
         ) as writer,
-        _FaultFile(folder / FAULTS) as faults,
+        FaultFile(folder / FAULTS) as faults,
     ):
         for chunk in reader.chunks():
             joined = joiner.join(chunk, stream.take)
@@ -212,7 +220,7 @@ def write_pass(
     return tally, faults.count
 
 
-class _FaultFile:
+class FaultFile:
     """The side file of bad rows."""
 
     def __init__(self, path: Path) -> None:
@@ -223,7 +231,7 @@ class _FaultFile:
         with storage_errors(self._path):
             self._file = self._path.open("w", encoding="utf-8", newline="")
         self._rows = csv.writer(self._file)
-        self._rows.writerow(["file", "row", "reason"])
+        self._rows.writerow(FAULT_COLUMNS)
         return self
 
     def __exit__(
@@ -246,25 +254,38 @@ class _FaultFile:
         self.count += len(faults)
 
 
-def _record(files: Sequence[InputFile], rules: Rules, scorer: Scorer) -> dict[str, Any]:
-    """Return what the journal depends on; another of it is another run."""
+def rows_record(files: Sequence[InputFile], rules: Rules) -> dict[str, Any]:
+    """Return what the texts that are scored depend on; another of it is another run."""
     return {
         "files": [[file.name, file.size_bytes, file.version] for file in files],
         "text_column": rules.text_column,
         "documents": rules.documents and rules.max_sentence_chars,
         "windows": [WINDOW_ROWS, WINDOW_CHARS],
-        "model": scorer.model.reference,
-        "weights_sha256": scorer.model.weights_sha256,
-        "temperature": scorer.model.temperature,
+    }
+
+
+def scorer_record(scorer: Scorer) -> dict[str, Any]:
+    """Return what the scores of a text depend on; another of it is another run."""
+    return {
+        **model_record(scorer.model),
         "engine": [scorer.engine.name, scorer.engine.device, scorer.engine.precision],
         "threads": scorer.threads,
         "token_budget": scorer.token_budget,
+    }
+
+
+def model_record(model: ModelFiles) -> dict[str, Any]:
+    """Return the part of it that is known before the weights are loaded."""
+    return {
+        "model": model.reference,
+        "weights_sha256": model.weights_sha256,
+        "temperature": model.temperature,
         "versions": {"sentiment": __version__}
         | {name: version(name) for name in LIBRARIES if find_spec(name)},
     }
 
 
-def _see_unchanged(files: Sequence[InputFile]) -> None:
+def see_unchanged(files: Sequence[InputFile]) -> None:
     """Return if the files are those that were found at the beginning.
 
     Raises:
@@ -285,5 +306,5 @@ def _put_in_place(job: Job, folder: RunFolder, summary: Summary, scorer: Scorer)
             put(folder.path / FAULTS, job.faults)
         else:
             job.faults.unlink(missing_ok=True)  # of an output that is replaced
-        put(folder.path / OUTPUT, job.output)
+        put(folder.path / OUTPUT, job.output_path)
     folder.discard()

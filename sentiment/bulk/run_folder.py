@@ -9,7 +9,7 @@ folder goes.
 import fcntl
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,9 @@ from sentiment.storage import flush, storage_errors, write_whole
 RECORD = "run.json"
 JOURNAL = "scores.journal"
 DISCARDED = ".discarded-"
+
+SHOWN_CHARS = 600
+"""So much is said of what differs, which may be thousands of files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +47,8 @@ class RunFolder:
             with storage_errors(self.path):
                 write_whole(self.path / RECORD, json.dumps(record, indent=2) + "\n")
             return
-        differing = [
-            f"{name}: {self.begun.get(name)!r}, not {record.get(name)!r}"
-            for name in sorted(self.begun.keys() | record.keys())
-            if self.begun.get(name) != record.get(name)
-        ]
-        if differing:
-            raise OptionError(
-                f"{self.path} is another run: it has {'; '.join(differing)}; "
-                "--overwrite instead of --resume begins anew"
-            )
+        if self.begun != record:
+            raise another_run(str(self.path), self.begun, record)
 
     def discard(self) -> None:
         """Remove the folder: the run is done.
@@ -63,6 +58,20 @@ class RunFolder:
         """
         with storage_errors(self.path):
             _discard(self.path)
+
+
+def another_run(folder: str, begun: Mapping[str, Any], record: Mapping[str, Any]) -> OptionError:
+    """Return the error of a run that is not the one that was begun: says in what they differ."""
+    differing = "; ".join(
+        f"{name}: {begun.get(name)!r}, not {record.get(name)!r}"
+        for name in sorted(begun.keys() | record.keys())
+        if begun.get(name) != record.get(name)
+    )
+    if len(differing) > SHOWN_CHARS:
+        differing = f"{differing[: SHOWN_CHARS - 3]}..."
+    return OptionError(
+        f"{folder} is another run: it has {differing}; --overwrite instead of --resume begins anew"
+    )
 
 
 @contextmanager

@@ -85,6 +85,10 @@ class Scorer:
         """Of a forward pass."""
         self.engine_s = 0.0
         """Seconds of forward passes so far."""
+        self.texts = 0
+        """How many were scored so far."""
+        self.computed_texts = 0
+        """Of these, what was not the same as another."""
         self._tokenization = tokenization
         self._repeated = RepeatedTexts(labels=len(model.labels))
 
@@ -165,6 +169,10 @@ class Scorer:
         new = lookup.new
         self._repeated.settle(lookup, scores.probabilities[new], scores.truncated[new])
 
+    def forget(self) -> None:
+        """Forget all texts: what follows does not depend on what came before."""
+        self._repeated = RepeatedTexts(labels=len(self.labels))
+
     def _prepare_next(self, windows: Iterator[Sequence[str]]) -> _Prepared | None:
         texts = next(windows, None)
         if texts is None:
@@ -195,6 +203,8 @@ class Scorer:
             softmax(logits, self.model.temperature),
             prepared.encodings.truncated,
         )
+        self.texts += len(truncated)
+        self.computed_texts += len(ids)
         return Scores(probabilities, truncated, computed=len(ids))
 
     def _infer(self, batch: Any, encodings: Sequence[TokenIds]) -> Logits:

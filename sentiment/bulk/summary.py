@@ -27,6 +27,8 @@ class Speed:
     """Of these, how long the engine was busy."""
     resumed: bool = False
     """An earlier process began the run."""
+    engines: int = 1
+    """How many shared the work; `engine_seconds` are those of all together."""
 
     @property
     def texts_per_s(self) -> float:
@@ -35,8 +37,9 @@ class Speed:
 
     @property
     def engine_share(self) -> float:
-        """Share of the time in which the engine was busy, 0 to 1."""
-        return self.engine_seconds / self.seconds if self.seconds > 0 else 0.0
+        """Share of the time in which the engine was busy, 0 to 1; of several, on the average."""
+        available = self.seconds * self.engines
+        return self.engine_seconds / available if available > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +132,7 @@ class Summary:
                 "engine_seconds": _rounded(self.speed.engine_seconds),
                 "engine_share": _rounded(self.speed.engine_share),
                 "resumed": self.speed.resumed,
+                "engines": self.speed.engines,
             },
         }
 
@@ -180,8 +184,9 @@ def _facts(summary: Summary) -> Iterator[tuple[str, str]]:
 
 
 def _speed(speed: Speed) -> str:
+    engines = "engine" if speed.engines == 1 else f"{speed.engines:,} engines"
     said = (
-        f"{speed.texts_per_s:,.0f} texts/s, engine busy {100 * speed.engine_share:.0f} % of "
+        f"{speed.texts_per_s:,.0f} texts/s, {engines} busy {100 * speed.engine_share:.0f} % of "
         f"{duration(speed.seconds)}; {speed.texts:,} texts"
     )
     if repeated := speed.texts - speed.computed_texts:

@@ -4,7 +4,7 @@ Probabilities are summed as integers, so a sum is exact and does not depend on w
 and the next begins: a run that was interrupted and resumed comes to the same digits.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -142,6 +142,35 @@ class Tally:
             column = _plain(rows.column(rows.schema.get_field_index(sums.column)))
             sums.add(column.filter(pa.array(scored)), best=best, nets=nets)
 
+    def as_json(self) -> dict[str, Any]:
+        """Return all sums as members that JSON knows, for `merge`."""
+        return {
+            "rows": self._rows,
+            "truncated": self._truncated,
+            "label_counts": self._label_counts.tolist(),
+            "probability_sums": self._probability_sums.tolist(),
+            "score_sum": self._score_sum,
+            "score_bins": self._score_bins.tolist(),
+            "days": None if self._days is None else self._days.as_json(),
+            "tickers": None if self._tickers is None else self._tickers.as_json(),
+        }
+
+    def merge(self, later: Mapping[str, Any]) -> None:
+        """Add the rows that another tally of the same columns has summed up.
+
+        Args:
+            later: its `as_json`.
+        """
+        self._rows += later["rows"]
+        self._truncated += later["truncated"]
+        self._label_counts += np.array(later["label_counts"], np.int64)
+        self._probability_sums += np.array(later["probability_sums"], np.int64)
+        self._score_sum += later["score_sum"]
+        self._score_bins += np.array(later["score_bins"], np.int64)
+        for sums, name in ((self._days, "days"), (self._tickers, "tickers")):
+            if sums is not None:
+                sums.merge(later[name])
+
     def summary(self, speed: Speed, *, bad_rows: int = 0) -> Summary:
         """Return the figures of all rows so far."""
         scored = int(self._label_counts.sum())
@@ -218,6 +247,22 @@ class _Sums:
         # Not `+=`, which would count but one of several values in the same place.
         np.add.at(self._label_counts, places, counts.reshape(-1, labels))
         np.add.at(self._nets, places, sums.astype(np.int64))
+
+    def as_json(self) -> dict[str, Any]:
+        groups = len(self._places) + 1
+        return {
+            "names": list(self._places),
+            "label_counts": self._label_counts[:groups].tolist(),
+            "nets": self._nets[:groups].tolist(),
+            "nameless_rows": self.nameless_rows,
+        }
+
+    def merge(self, later: Mapping[str, Any]) -> None:
+        places = np.array([0, *map(self._place, later["names"])], np.int64)
+        self._grow()
+        np.add.at(self._label_counts, places, np.array(later["label_counts"], np.int64))
+        np.add.at(self._nets, places, np.array(later["nets"], np.int64))
+        self.nameless_rows += later["nameless_rows"]
 
     def _place(self, name: str) -> int:
         place = self._places.get(name)

@@ -1,6 +1,7 @@
 """What scored rows come to, however they are cut into chunks."""
 
 import io
+import json
 from datetime import UTC, date, datetime
 from itertools import pairwise
 
@@ -126,6 +127,27 @@ def test_where_chunks_end_changes_no_digit(data):
             )
         summaries.append(tally.summary(SPEED))
     assert summaries[0] == summaries[1]
+
+
+def test_tallies_that_are_merged_through_json_are_one_of_all_rows():
+    signs = "+-.0+-0+"
+    tickers, days = [*"ABCABDA", None], ["2026-11-20", "2026-11-21", None, "no day"] * 2
+    whole = tallied(signs, date=days, ticker=tickers)
+    merged = Tally(labels=LABELS, date_column="date", ticker_column="ticker")
+    for part in (slice(0, 3), slice(3, 3), slice(3, 8)):
+        tally = Tally(labels=LABELS, date_column="date", ticker_column="ticker")
+        tally.add(
+            pa.RecordBatch.from_pydict(
+                {
+                    "date": pa.array(days[part], pa.string()),
+                    "ticker": pa.array(tickers[part], pa.string()),
+                }
+            ),
+            probabilities=said(signs[part]),
+            truncated=np.zeros(len(signs[part]), bool),
+        )
+        merged.merge(json.loads(json.dumps(tally.as_json())))
+    assert merged.summary(SPEED, bad_rows=1) == whole
 
 
 def test_a_chunk_of_more_rows_than_are_summed_up_at_once_is_summed_up_whole(monkeypatch):

@@ -5,13 +5,13 @@ import sys
 
 import pytest
 
-from benchmarks.cluster_run import CompactModel
 from sentiment.bulk.cluster import ClusterOptions, ScoreItems, score_on_cluster
 from sentiment.bulk.items import Item
 from sentiment.bulk.places import Place
+from sentiment.cli import main
 from sentiment.errors import ClusterError, LibraryError, OptionError
 
-ITEMS = [Item(number=0, file="news.csv", format="csv")]
+ITEMS = [Item(number=0, file="news.csv")]
 
 
 @pytest.fixture
@@ -19,10 +19,17 @@ def place(tmp_path):
     return Place.at(str(tmp_path / "scored"), suffix=".csv", items=1)
 
 
-def score(place, *, done=None, address=None):
+class Unloadable:
+    """Work whose model cannot be had."""
+
+    def open(self, *, threads):
+        raise ClusterError("no such model")
+
+
+def score(place, *, done=None, address="local"):
     return score_on_cluster(
         ITEMS,
-        work=CompactModel("unused"),
+        work=Unloadable(),
         place=place,
         done=done or {},
         options=ClusterOptions(address=address),
@@ -51,12 +58,12 @@ def test_an_address_where_nobody_listens_is_named(place, closed_port):
 def test_the_address_of_the_environment_is_looked_at_too(place, closed_port, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{closed_port}")
     with pytest.raises(ClusterError, match=f"no Ray cluster 127.0.0.1:{closed_port}"):
-        score(place)
+        score(place, address="auto")
 
 
-@pytest.mark.parametrize("address", ["head:ray", "head:"])
+@pytest.mark.parametrize("address", ["head:ray", "head:", "head"])
 def test_an_address_without_a_port_is_none(place, address):
-    with pytest.raises(OptionError, match="expected host:port, or auto"):
+    with pytest.raises(OptionError, match="expected auto, local or host:port"):
         score(place, address=address)
 
 
@@ -76,16 +83,56 @@ def test_where_nothing_is_left_to_do_no_cluster_is_needed(place, monkeypatch):
     assert score(place, done={0: {"rows": 7}}) == {0: {"rows": 7}}
 
 
-class Unloadable:
-    """Work whose model cannot be had."""
-
-    def open(self, *, threads):
-        raise ClusterError("no such model")
-
-
 def test_an_actor_without_its_model_lives_and_says_why(place):
     actor = ScoreItems(Unloadable(), place, threads=1)
-    (answer,) = actor(
-        {"item": ['{"number": 0, "file": "a", "format": "csv", "row_groups": null}']}
-    )["answer"]
+    (answer,) = actor({"item": ['{"number": 0, "file": "a", "row_groups": null}']})["answer"]
     assert '"error": "ClusterError", "message": "no such model"' in answer
+
+
+@pytest.fixture
+def news(tmp_path, monkeypatch):
+    monkeypatch.setenv("SENTIMENT_MODEL", "compact")
+    path = tmp_path / "news.csv"
+    path.write_text("text,label\nProfit rose.,x\n")
+    return path
+
+
+def refused(monkeypatch, capsys, *arguments):
+    """Run the command, which is to end before Ray is asked for; return what it said."""
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setattr(sys, "argv", ["sentiment", "score", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "said"),
+    [
+        (("-", "--ray", "local"), 2, "no other machine can read standard input"),
+        (("{news}", "--ray", "head"), 2, "--ray head: expected auto, local or host:port"),
+        (("{news}", "--cpus-per-actor", "2"), 2, "--cpus-per-actor and --gpus-per-actor go with"),
+        (("{news}", "--ray", "local"), 2, "has a column 'label' already"),
+        (("{news}", "--ray", "local", "--text-column", "body"), 4, "a column named 'body'"),
+        (("{news}", "--ray", "local", "--output-format", "xlsx"), 2, "--output-format xlsx: expec"),
+        (("{news}", "--ray", "local", "--prefix", "new_"), 3, "requirements-ray.txt"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line_and_before_a_cluster_is_asked_for(
+    news, tmp_path, monkeypatch, capsys, given, code, said
+):
+    arguments = [each.format(news=news) for each in given]
+    if "--output-format" not in arguments:
+        arguments += ["--output-format", "csv"]
+    ended, errors = refused(monkeypatch, capsys, *arguments, "--output", tmp_path / "scored")
+    assert (ended, errors.count("\n")) == (code, 1)
+    assert said in errors
+    assert not (tmp_path / "scored.run").exists()
+
+
+def test_an_address_as_output_needs_a_cluster(news, monkeypatch, capsys):
+    code, errors = refused(monkeypatch, capsys, news, "--output", "gs://news/scored.csv")
+    assert (code, errors) == (
+        2,
+        "error: --output gs://news/scored.csv: an address needs --ray; name a file\n",
+    )

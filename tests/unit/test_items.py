@@ -69,7 +69,7 @@ def test_a_large_parquet_file_is_cut_between_row_groups(tmp_path):
 def test_a_small_parquet_file_is_one_item_and_need_not_be_read(tmp_path):
     small = tmp_path / "a.parquet"
     small.write_bytes(b"not looked at")
-    assert cut_items([GivenFile(small)]) == [Item(number=0, file=str(small), format="parquet")]
+    assert cut_items([GivenFile(small)]) == [Item(number=0, file=str(small), size_bytes=13)]
 
 
 def test_csv_and_what_is_compressed_is_one_item_a_file_in_their_order(tmp_path):
@@ -96,7 +96,6 @@ def test_a_broken_parquet_file_is_named(tmp_path):
         Item,
         number=st.integers(0),
         file=st.text(),
-        format=st.just("parquet"),
         row_groups=st.none() | st.tuples(st.integers(0), st.integers(0)),
         first_row=st.integers(0),
     )

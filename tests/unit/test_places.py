@@ -8,9 +8,9 @@ import pytest
 
 from sentiment.bulk.items import Item
 from sentiment.bulk.places import Place
-from sentiment.errors import DataError, OptionError, StorageError
+from sentiment.errors import LibraryError, OptionError, StorageError
 
-ITEMS = [Item(number=number, file="news.csv", format="csv") for number in range(3)]
+ITEMS = [Item(number=number, file="news.csv") for number in range(3)]
 PLAN = {"items": [item.as_json() for item in ITEMS]}
 
 
@@ -29,8 +29,8 @@ def begin(place, *, plan=PLAN, resume=False, overwrite=False):
 
 def do(place, *items):
     for item in items:
-        with place.writing(item) as part:
-            part.write_text(f"part {item.number}\n")
+        with place.writing(item) as drafts:
+            drafts.part.write_text(f"part {item.number}\n")
         place.finish_item(item, {"rows": item.number})
 
 
@@ -76,10 +76,10 @@ def test_an_address_has_the_sign_that_all_is_there_when_it_is(place):
 
 def test_a_part_whose_writing_fails_leaves_nothing(place):
     begin(place)
-    with pytest.raises(ValueError, match="half"), place.writing(ITEMS[0]) as part:  # noqa: PT012
-        part.write_text("half of a part")
+    with pytest.raises(ValueError, match="half"), place.writing(ITEMS[0]) as drafts:  # noqa: PT012
+        drafts.part.write_text("half of a part")
         raise ValueError("half")
-    assert not part.exists()
+    assert not drafts.part.exists()
     assert place.facts(ITEMS[0]) is None
 
 
@@ -119,7 +119,7 @@ def test_an_unfinished_run_is_not_begun_anew_unasked(place):
 
 def test_a_run_of_another_input_is_not_resumed(place):
     begin(place)
-    with pytest.raises(OptionError, match="of another input"):
+    with pytest.raises(OptionError, match=r"is another run: it has items: "):
         begin(place, plan={"items": []}, resume=True)
 
 
@@ -149,6 +149,42 @@ def test_a_folder_of_something_else_is_never_replaced(place):
     with pytest.raises(OptionError, match="not to be overwritten"):
         begin(place, overwrite=True)
     assert contents(place) == {"thesis.txt": "of years"}
+
+
+def test_bad_rows_and_sums_of_the_items_come_together_in_their_order(place):
+    begin(place)
+    for item in reversed(ITEMS):
+        with place.writing(item) as drafts:
+            drafts.part.write_text("part\n")
+            drafts.tally.write_text(json.dumps({"rows": item.number}))
+            if item.number != 1:
+                drafts.faults.write_bytes(b"file,row,reason\r\na.csv,%d,no text\r\n" % item.number)
+        place.finish_item(item, {"rows": item.number})
+    assert [sums["rows"] for sums in place.tallies()] == [0, 1, 2]
+    place.put_faults([0, 2])
+    listed = output_of(place).with_name("scored.errors.csv")
+    expected = b"file,row,reason\r\na.csv,0,no text\r\na.csv,2,no text\r\n"
+    assert listed.read_bytes() == expected
+    place.put_faults([])
+    assert not listed.exists()
+
+
+def test_a_run_of_which_nothing_is_done_is_abandoned_without_a_trace(place):
+    begin(place)
+    place.abandon()
+    assert begin(place) == {}
+    do(place, ITEMS[0])
+    place.abandon()
+    assert begin(place, resume=True) == {0: {"rows": 0}}
+
+
+def test_an_output_is_complete_when_its_run_is_over(place):
+    assert not place.is_complete()
+    begin(place)
+    do(place, *ITEMS)
+    assert not place.is_complete()
+    place.finish({})
+    assert place.is_complete()
 
 
 def test_a_part_that_another_machine_kept_to_itself_is_missed(place):
@@ -186,5 +222,5 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
 
 
 def test_an_address_that_nothing_here_knows_is_named():
-    with pytest.raises(DataError, match="teleport://news"):
+    with pytest.raises(LibraryError, match="teleport:// cannot be read"):
         begin(Place.at("teleport://news", suffix=".csv", items=3))

@@ -18,6 +18,7 @@ from sentiment.bulk import csv_files, json_lines, outputs
 from sentiment.bulk.csv_rows import Splitter
 from sentiment.bulk.inputs import find_inputs, open_reader
 from sentiment.bulk.outputs import open_writer
+from sentiment.bulk.parquet_files import ParquetReader
 from sentiment.errors import DataError, OptionError, StorageError
 
 
@@ -551,3 +552,21 @@ def test_a_row_group_is_bounded_by_all_that_is_in_its_rows(tmp_path, monkeypatch
     assert groups[0] == groups[1] == groups[2]
     assert (len(groups[0]) > 3) == (name != "numbers")
     assert cut[0].read().equals(pa.Table.from_batches([rows]))
+
+
+def test_some_row_groups_of_a_file_are_read_as_the_rows_that_they_are(tmp_path):
+    path = tmp_path / "news.parquet"
+    parquet.write_table(pa.table({"text": list("abcdefg")}), path, row_group_size=2)
+    files = find_inputs([str(path)], input_format=None, run_folder=tmp_path / "out.run")
+    ranged = ParquetReader(files, text_column="text", row_groups=(1, 3), first_row=2)
+    chunks = list(ranged.chunks())
+    assert [row["text"] for chunk in chunks for row in chunk.columns.to_pylist()] == list("cdef")
+    assert [number for chunk in chunks for number in chunk.numbers.tolist()] == [3, 4, 5, 6]
+
+
+def test_an_output_folder_is_no_input(tmp_path):
+    (tmp_path / "out").mkdir()
+    csv(tmp_path, b"text\nx\n")
+    csv(tmp_path / "out", b"text\nx\n", name="part-00000.csv")
+    files = find_inputs([str(tmp_path)], input_format=None, run_folder=tmp_path / "out.run")
+    assert [file.name for file in files] == [str(tmp_path / "news.csv")]

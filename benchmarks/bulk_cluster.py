@@ -161,7 +161,7 @@ def measure_plain(texts: list[str], *, processes: int) -> Figures:
 def score_plainly(texts: list[str], start: Any) -> None:
     """Load the model, wait at the barrier `start` for the others, and score what an actor would."""
     settings = Settings(model=MODEL, threads=1)
-    with Scorer.open(settings, measured=False) as scorer:
+    with Scorer.open(settings) as scorer:
         start.wait()
         for at in range(0, len(texts), ITEM_TEXTS):
             scorer.forget()

@@ -6,6 +6,7 @@ another order, which costs an engine exactly as much, or with the row's number b
 
 import csv
 import itertools
+import random
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, timedelta
 from pathlib import Path
@@ -72,8 +73,15 @@ def numbered_headlines(texts: Sequence[str], count: int) -> Iterator[str]:
 
 
 def headlines(paths: Sequence[Path] | None, count: int) -> list[str]:
-    """Return `count` different headlines: those of the files, or invented ones where none are."""
-    return different_headlines(read_headlines(paths), count) if paths else financial_texts(count)
+    """Return `count` different headlines: those of the files, or invented ones where none are.
+
+    Mixed, always in the same way: each file has one kind of text, and so one length.
+    """
+    if not paths:
+        return financial_texts(count)
+    found = read_headlines(paths)
+    random.Random(0).shuffle(found)
+    return different_headlines(found, count)
 
 
 def write_table(path: Path, texts: Iterable[str], *, bad_row_every: int = 0) -> None:

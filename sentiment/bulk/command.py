@@ -253,8 +253,9 @@ def _resumable() -> Iterator[None]:
             signal.signal(each, signal.SIG_DFL)
         raise KeyboardInterrupt  # which nobody on the way takes for a failure of the model
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, interrupt) for number in numbers}
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, interrupt)
     try:
         yield
     except KeyboardInterrupt:

@@ -31,7 +31,6 @@ SHOWN_CHARS = 600
 class RunFolder:
     """The folder of one run, for this process alone."""
 
-    output: Path
     path: Path
     begun: dict[str, Any] | None
     """The record of the run that is continued."""
@@ -109,14 +108,16 @@ def opened_run(output: Path, *, resume: bool, overwrite: bool) -> Iterator[RunFo
             if begun is None:
                 _clear(path, but=KEPT_STANDARD_INPUT if resume else None)
             _remove(_aside(path))
+        kept = (path / KEPT_STANDARD_INPUT).exists()
         try:
-            yield RunFolder(output, path, begun)
+            yield RunFolder(path, begun)
         except (KeyboardInterrupt, StorageError):
             if not (path / KEPT_STANDARD_INPUT).exists():  # which nobody may give a second time
                 _remove_unbegun(path)
             raise
         except BaseException:
-            _remove_unbegun(path)
+            if not kept:
+                _remove_unbegun(path)
             raise
 
 

@@ -154,14 +154,19 @@ class Scorer:
             on_batch: is told after each batch which share of its window is computed.
 
         Raises:
-            InferenceFailed: the model fails on every text of a batch: not they are at fault.
+            InferenceFailed: the model fails on every text of a window: not they are at fault.
         """
         remaining = iter(windows)
-        with ThreadPoolExecutor(1, thread_name_prefix="prepare") as ahead:
-            upcoming = ahead.submit(self._prepare_next, remaining)
-            while (prepared := upcoming.result()) is not None:
+        try:
+            with ThreadPoolExecutor(1, thread_name_prefix="prepare") as ahead:
                 upcoming = ahead.submit(self._prepare_next, remaining)
-                yield self._compute(prepared, on_batch)
+                while (prepared := upcoming.result()) is not None:
+                    upcoming = ahead.submit(self._prepare_next, remaining)
+                    yield self._compute(prepared, on_batch)
+        except BaseException:
+            # Given up, by the caller perhaps: texts that were looked up have no result.
+            self.forget()
+            raise
 
     def recall(self, texts: Sequence[str], scores: Scores) -> None:
         """Take note of a window that was scored before, as if it had been scored now."""
@@ -193,11 +198,11 @@ class Scorer:
         logits = np.empty((len(ids), len(self.labels)), dtype=np.float32)
         for indices, batch in prepared.batches:
             found = self._infer(batch, [ids[index] for index in indices])
-            if len(indices) > 1 and np.isnan(found).all():
-                raise InferenceFailed("the model fails on every text of a batch")
             logits[indices] = found
             done += len(indices)
             on_batch(done / len(ids))
+        if len(ids) > 1 and np.isnan(logits).any(axis=1).all():
+            raise InferenceFailed(f"the model fails on every one of {len(ids)} texts")
         probabilities, truncated = self._repeated.settle(
             prepared.lookup,
             softmax(logits, self.model.temperature),

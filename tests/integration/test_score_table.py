@@ -76,6 +76,21 @@ def test_batches_are_scored_as_they_come(scorer):
     assert [batch.num_rows for batch in scored] == [WINDOW_ROWS // 2] * 5
 
 
+def test_what_is_given_up_leaves_no_trace_in_the_model(scorer):
+    texts = [
+        f"Sales of shop {number} rose by {number % 80} %." for number in range(2 * WINDOW_ROWS)
+    ]
+    batches = [
+        pa.RecordBatch.from_pydict({"text": texts[at:][:64]}) for at in range(0, len(texts), 64)
+    ]
+    scored = score_table(iter(batches), scorer=scorer)
+    next(scored)
+    scored.close()  # while the next window is read ahead
+    again = scorer.score_texts(texts[-64:])
+    assert again.computed == 64
+    np.testing.assert_allclose(again.probabilities.sum(axis=1), 1, rtol=1e-6)
+
+
 def test_a_record_batch_reader_is_read_batch_by_batch(scorer):
     reader = pa.RecordBatchReader.from_batches(table().schema, table().to_batches(max_chunksize=2))
     (scored,) = [pa.Table.from_batches(score_table(reader, scorer=scorer))]
@@ -242,7 +257,7 @@ def test_of_a_batch_that_fails_only_the_text_at_fault_has_no_score(scorer, faili
 
 def test_a_model_that_fails_on_everything_ends_it(scorer, failing):
     failing(*range(512))
-    with pytest.raises(InferenceFailed, match="fails on every text"):
+    with pytest.raises(InferenceFailed, match="fails on every one of 2 texts"):
         scorer.score_texts(["One text that nobody has seen.", "And one more that is as new."])
 
 

@@ -18,6 +18,8 @@ from benchmarks.reliability import (
     slow_clients,
 )
 
+pytestmark = pytest.mark.undisturbed
+
 
 def run(part):
     return uvloop.run(part)

@@ -24,6 +24,7 @@ from sentiment.bulk.items import Item
 from sentiment.bulk.places import Drafts, Facts, Place
 from sentiment.errors import (
     ClusterError,
+    InferenceFailed,
     LibraryError,
     OptionError,
     RequestError,
@@ -112,6 +113,7 @@ def score_on_cluster(
 
     Raises:
         ClusterError: the cluster cannot be reached, has no room, or a worker failed.
+        InferenceFailed: the model fails on everything.
         LibraryError: Ray is not installed.
         SentimentError: what an item's work raised. What is done stays done.
     """
@@ -120,7 +122,7 @@ def score_on_cluster(
         by_number = {item.number: item for item in missing}
         with _connected(options) as ray:
             for answer in _answers(ray, missing, work=work, place=place, options=options):
-                number, told = answer["number"], _facts_of(answer)
+                number, told = answer["number"], facts_of(answer)
                 if number not in facts:
                     facts[number] = told
                     on_done(by_number[number], told)
@@ -171,12 +173,14 @@ class ScoreItems:
         return facts
 
 
-def _facts_of(answer: Mapping[str, Any]) -> Facts:
+def facts_of(answer: Mapping[str, Any]) -> Facts:
     """Return the facts of an answer, or raise here what the item's work raised there."""
     if "error" in answer:
         kind = getattr(errors, answer["error"])
-        # What a client of the server is told takes more than a message, and has no exit code.
-        raise (ClusterError if issubclass(kind, RequestError) else kind)(answer["message"])
+        # What else a client of the server is told takes more than a message.
+        if issubclass(kind, RequestError) and kind is not InferenceFailed:
+            kind = ClusterError
+        raise kind(answer["message"])
     facts: Facts = answer["facts"]
     return facts
 

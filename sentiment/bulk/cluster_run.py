@@ -18,7 +18,14 @@ from sentiment.bulk.cluster import ClusterOptions, score_on_cluster
 from sentiment.bulk.columns import ScoredColumns
 from sentiment.bulk.files import InputFile
 from sentiment.bulk.filesystems import is_address
-from sentiment.bulk.inputs import COMPRESSIONS, STANDARD_INPUT, find_inputs, open_reader
+from sentiment.bulk.inputs import (
+    COMPRESSIONS,
+    FAULTS_SUFFIX,
+    RUN_SUFFIX,
+    STANDARD_INPUT,
+    find_inputs,
+    open_reader,
+)
 from sentiment.bulk.items import CUT_BYTES, ITEM_ROWS, Item, cut_items
 from sentiment.bulk.joining import Rules
 from sentiment.bulk.parts import ScoreRows
@@ -167,13 +174,16 @@ class _Watch:
 def _find_files(job: Job) -> list[InputFile]:
     if STANDARD_INPUT in job.inputs:
         raise OptionError("--ray: no other machine can read standard input; name files")
-    files = find_inputs(
-        job.inputs, input_format=job.input_format, run_folder=Path(f"{job.output}.run")
-    )
-    if is_address(job.output):
-        own = tuple(f"{job.output.rstrip('/')}{end}" for end in "./")
-        files = [file for file in files if not file.name.startswith(own)]
-    if not files:
+    output = job.output.rstrip("/")
+    run = f"{output}{RUN_SUFFIX}"
+    files = find_inputs(job.inputs, input_format=job.input_format, run_folder=Path(run))
+    if is_address(output):
+        # A folder's are left out where it is listed; of an address only this knows.
+        own = (f"{output}/", f"{run}/")
+        faults = f"{output}{FAULTS_SUFFIX}"
+        files = [file for file in files if file.name != faults and not file.name.startswith(own)]
+    # An object store may have a file and a folder of one name, and the output's is replaced.
+    if not files or any(file.name == output for file in files):
         raise OptionError(f"{job.output}: both input and output")
     return files
 

@@ -6,7 +6,7 @@ import re
 import pyarrow as pa
 from pyarrow import fs
 
-from sentiment.errors import DataError, LibraryError, first_line
+from sentiment.errors import LibraryError, first_line
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
@@ -22,8 +22,8 @@ def find_filesystem(place: str) -> tuple[fs.FileSystem, str]:
     pyarrow's own for gs://, s3://, hdfs:// and abfs://, else fsspec's.
 
     Raises:
-        DataError: what an address names cannot be reached.
         LibraryError: nothing here knows such addresses.
+        OSError: what an address names cannot be reached.
     """
     if not is_address(place):
         return fs.LocalFileSystem(), os.path.abspath(place)
@@ -31,8 +31,6 @@ def find_filesystem(place: str) -> tuple[fs.FileSystem, str]:
         filesystem, path = fs.FileSystem.from_uri(place)
     except pa.ArrowInvalid:
         filesystem, path = _other_filesystem(place)
-    except OSError as error:
-        raise DataError(f"{place}: {first_line(error)}") from error
     return filesystem, path.rstrip("/") or "/"
 
 

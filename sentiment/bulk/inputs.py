@@ -118,7 +118,8 @@ def _found(given: str, wanted: Format | None, run_folder: Path) -> Iterator[Inpu
         yield _input_file(local, status, "standard input", wanted)
         return
     folder, pattern = _split(given)
-    filesystem, path = find_filesystem(folder)
+    with data_errors(given, "cannot be reached"):
+        filesystem, path = find_filesystem(folder)
     with data_errors(given):
         start = filesystem.get_file_info(path)
         if start.type == fs.FileType.NotFound:

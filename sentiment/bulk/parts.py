@@ -1,7 +1,8 @@
 """What a machine of a cluster does with an item: reads its rows, scores them, writes one part.
 
-The part depends on the item alone. So no text is remembered from one item to the next, and the
-token budget is fixed, not measured: what is done again elsewhere gives the same bytes.
+The part depends on the item alone: what is done again elsewhere gives the same bytes. So no text is
+remembered from one item to the next. The token budget follows from the engine; machines that have
+another tell so (`made_with`), and the run ends.
 """
 
 import json

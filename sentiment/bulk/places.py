@@ -19,6 +19,7 @@ news.errors.csv       all bad rows
 """
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,6 +32,7 @@ from typing import Any, Self
 from uuid import uuid4
 
 from sentiment.bulk.filesystems import is_address
+from sentiment.bulk.inputs import FAULTS_SUFFIX, RUN_SUFFIX
 from sentiment.bulk.items import Item
 from sentiment.bulk.run_folder import another_run
 from sentiment.bulk.stores import Store
@@ -59,6 +61,14 @@ class Drafts:
 
 
 KINDS = tuple(field.name for field in fields(Drafts))
+
+JOINED_FAULTS = "errors.csv"
+"""The list of all bad rows, in the run folder while it is being written."""
+
+_OF_A_RUN = re.compile(
+    rf"plan\.json|parts|attempts|faults|tally|done|{re.escape(JOINED_FAULTS)}|\.[0-9a-f]{{32}}"
+)
+"""All names in a run folder; the last are of files that are being written."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +105,7 @@ class Place:
     @property
     def run(self) -> str:
         """Where the run keeps what it needs until it is done."""
-        return f"{self.output}.run"
+        return f"{self.output}{RUN_SUFFIX}"
 
     def part_name(self, number: int) -> str:
         """Return the name of an item's part by its number; the names sort as the rows do."""
@@ -108,7 +118,8 @@ class Place:
         Args:
             plan: what the parts depend on, as JSON.
             resume: go on with a run of the same plan.
-            overwrite: remove an unfinished run; the output, where it stands, is replaced.
+            overwrite: remove an unfinished run, or whatever else stands there; the output, where
+                it stands, is replaced.
 
         Returns:
             Number of each item that is done -> its facts.
@@ -120,6 +131,8 @@ class Place:
         with self.store.errors(self.output):
             before = self.store.read(self._plan)
             self._see_output(resume=resume, overwrite=overwrite, begun=before is not None)
+            if before is None and not overwrite:
+                self._see_run()
             if before is None or (overwrite and not resume):
                 self.store.remove(self.run)
                 if not self.is_folder:
@@ -204,11 +217,11 @@ class Place:
 
     def put_faults(self, numbers: Iterable[int]) -> None:
         """Write the bad rows of these items to `OUTPUT.errors.csv`, or see that none is there."""
-        faults = f"{self.output}.errors.csv"
+        faults = f"{self.output}{FAULTS_SUFFIX}"
         with self.store.errors(faults):
             self.store.remove(faults)  # of an output that is replaced
             if names := [self._name_of("faults", number) for number in numbers]:
-                self.store.join_tables(names, f"{self.run}/errors.csv", faults)
+                self.store.join_tables(names, f"{self.run}/{JOINED_FAULTS}", faults)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Let the output appear, with `summary` in `_SUCCESS`, and remove the run folder.
@@ -261,6 +274,15 @@ class Place:
             raise OptionError(
                 f"{self.output}: no output of this command, which would hold {SUCCESS}; "
                 "not to be overwritten"
+            )
+
+    def _see_run(self) -> None:
+        """Raise OptionError where a run folder without a plan holds what no run here has made."""
+        others = [name for name in self.store.names(self.run) if not _OF_A_RUN.fullmatch(name)]
+        if others:
+            raise OptionError(
+                f"{self.run}: holds {min(others)}, which is not of a run on a cluster; "
+                "--overwrite removes it all"
             )
 
     @property

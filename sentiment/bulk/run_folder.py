@@ -8,6 +8,7 @@ folder goes.
 
 import fcntl
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,11 +18,18 @@ from typing import Any
 
 from sentiment.bulk.inputs import KEPT_STANDARD_INPUT, RUN_SUFFIX
 from sentiment.errors import OptionError, StorageError
-from sentiment.storage import flush, storage_errors, write_whole
+from sentiment.storage import WRITING, flush, storage_errors, write_whole
 
 RECORD = "run.json"
 JOURNAL = "scores.journal"
+LOCK = "lock"
 DISCARDED = ".discarded-"
+
+_OF_A_RUN = re.compile(
+    rf"{re.escape(RECORD)}|{re.escape(JOURNAL)}|{KEPT_STANDARD_INPUT}(\.writing)?"
+    rf"|output|errors\.csv|{LOCK}|{re.escape(WRITING)}.*"
+)
+"""All names in a run folder."""
 
 SHOWN_CHARS = 600
 """So much is said of what differs, which may be thousands of files."""
@@ -78,7 +86,8 @@ def opened_run(output: Path, *, resume: bool, overwrite: bool) -> Iterator[RunFo
     """Make or continue the run folder of `output`; `None` if there is nothing left to do.
 
     Raises:
-        OptionError: the output or an unfinished run is in the way, or another process is at it.
+        OptionError: the output, an unfinished run or another folder of its name is in the way, or
+            another process is at it.
         StorageError: the folder cannot be written.
     """
     path = output.with_name(f"{output.name}{RUN_SUFFIX}")
@@ -96,8 +105,10 @@ def opened_run(output: Path, *, resume: bool, overwrite: bool) -> Iterator[RunFo
             )
         if is_done and not (resume or overwrite):
             raise OptionError(f"{output} is there already; --overwrite replaces it")
+        if is_begun and not overwrite and not (path / RECORD).exists():
+            _see_own(path)
         path.mkdir(parents=True, exist_ok=True)
-        lock = (path / "lock").open("w")
+        lock = (path / LOCK).open("w")
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel drops it with us
@@ -166,13 +177,23 @@ def _record(path: Path) -> dict[str, Any] | None:
     return begun
 
 
+def _see_own(path: Path) -> None:
+    """Raise OptionError where a folder without a record holds what no run here has made."""
+    others = [each.name for each in path.iterdir() if not _OF_A_RUN.fullmatch(each.name)]
+    if others:
+        raise OptionError(
+            f"{path} holds {min(others)}, which is not of a run on one machine; "
+            "--overwrite instead of --resume removes it all"
+        )
+
+
 def _aside(path: Path) -> Path:
     return path.with_name(f"{DISCARDED}{path.name}")
 
 
 def _clear(path: Path, *, but: str | None) -> None:
     for each in path.iterdir():
-        if each.name in ("lock", but):
+        if each.name in (LOCK, but):
             continue
         if each.is_dir() and not each.is_symlink():
             shutil.rmtree(each)

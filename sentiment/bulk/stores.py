@@ -28,7 +28,8 @@ class Store:
     """What lies at a path or an address, or begins with it. Goes by pickle to every machine.
 
     Raises:
-        OSError: from every method; `errors` makes it a StorageError.
+        OSError: from every method that writes; `errors` makes it a StorageError.
+        StorageError: the store cannot be reached, or something in it cannot be read.
     """
 
     base: str
@@ -43,29 +44,27 @@ class Store:
         """Say in one line what is refused.
 
         Raises:
-            StorageError: something cannot be read or written.
+            StorageError: something cannot be written.
         """
-        try:
+        with _storage_errors(place, "cannot be written"):
             yield
-        except OSError as error:
-            file = error.filename2 or error.filename or place
-            reason = error.strerror or first_line(error)
-            raise StorageError(f"{file}: cannot be written: {reason}") from error
 
     def names(self, folder: str) -> list[str]:
         """Return what lies in a folder, or nothing where there is none."""
         filesystem, path = self._found(folder)
-        found = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
+        with _storage_errors(folder, "cannot be read"):
+            found = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
         return [Path(each.path).name for each in found]
 
     def read(self, name: str) -> str | None:
         """Return a file's text, `None` where there is no such file."""
         filesystem, path = self._found(name)
-        try:
-            with filesystem.open_input_stream(path) as stream:
-                return bytes(stream.read()).decode()
-        except FileNotFoundError:
-            return None
+        with _storage_errors(name, "cannot be read"):
+            try:
+                with filesystem.open_input_stream(path) as stream:
+                    return bytes(stream.read()).decode()
+            except FileNotFoundError:
+                return None
 
     def write(self, name: str, text: str) -> None:
         """Write a file, and the folders around it."""
@@ -99,7 +98,8 @@ class Store:
         filesystem, path = self._found(draft)
         with filesystem.open_output_stream(path) as sink:
             for at, each in enumerate(names):
-                stream = filesystem.open_input_stream(self._found(each)[1])
+                with _storage_errors(each, "cannot be read"):
+                    stream = filesystem.open_input_stream(self._found(each)[1])
                 with io.BufferedReader(stream) as source:
                     header = source.readline()
                     sink.write(header if at == 0 else b"")
@@ -121,11 +121,22 @@ class Store:
 
     @cached_property
     def _filesystem(self) -> tuple[fs.FileSystem, str]:
-        return find_filesystem(self.base)
+        with _storage_errors(self.base, "cannot be reached"):
+            return find_filesystem(self.base)
 
     def __getstate__(self) -> dict[str, Any]:
         # A connection does not travel.
         return {"base": self.base}
+
+
+@contextmanager
+def _storage_errors(place: str, trouble: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        file = error.filename2 or error.filename or place  # of two the one that is written
+        reason = error.strerror or first_line(error)
+        raise StorageError(f"{file}: {trouble}: {reason}") from error
 
 
 def _write_whole(path: Path, text: str) -> None:

@@ -108,6 +108,30 @@ def test_a_record_that_is_none_is_said(output, path, content):
         pass
 
 
+@pytest.mark.parametrize("name", ["plan.json", "parts", "thesis.txt"])
+def test_a_folder_of_the_runs_name_that_no_run_made_is_only_cleared_when_asked(output, path, name):
+    path.mkdir()
+    (path / name).write_text("of years")
+    with (
+        pytest.raises(OptionError, match=f"{name}, which is not of a run on one machine"),
+        opened_run(output, resume=True, overwrite=False),
+    ):
+        pass
+    assert [each.name for each in path.iterdir()] == [name]
+    with opened_run(output, resume=False, overwrite=True):
+        assert not (path / name).exists()
+
+
+def test_what_a_run_left_that_died_before_its_record_was_written_is_not_in_the_way(output, path):
+    path.mkdir()
+    for name in ("lock", JOURNAL, ".writing-run.json", "standard-input.writing"):
+        (path / name).write_text("")
+    (path / KEPT_STANDARD_INPUT).write_text("text\n")
+    with opened_run(output, resume=True, overwrite=False) as folder:
+        assert folder.begun is None
+        assert {each.name for each in path.iterdir()} == {"lock", KEPT_STANDARD_INPUT}
+
+
 def test_overwriting_begins_anew_whatever_is_there(output, path):
     begin(output)
     (path / "scores.journal").write_text("x")

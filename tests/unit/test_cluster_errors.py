@@ -1,15 +1,24 @@
 """What keeps a run from a cluster is said before anything is begun, and without Ray."""
 
+import json
 import socket
 import sys
+from contextlib import contextmanager
 
 import pytest
 
-from sentiment.bulk.cluster import ClusterOptions, ScoreItems, score_on_cluster
+from sentiment.bulk.cluster import ClusterOptions, ScoreItems, facts_of, score_on_cluster
 from sentiment.bulk.items import Item
 from sentiment.bulk.places import Place
 from sentiment.cli import main
-from sentiment.errors import ClusterError, LibraryError, OptionError
+from sentiment.errors import (
+    ClusterError,
+    InferenceFailed,
+    LibraryError,
+    OptionError,
+    OutOfMemory,
+    StorageError,
+)
 
 ITEMS = [Item(number=0, file="news.csv")]
 
@@ -89,6 +98,36 @@ def test_an_actor_without_its_model_lives_and_says_why(place):
     assert '"error": "ClusterError", "message": "no such model"' in answer
 
 
+class Failing:
+    """Work that fails on every item."""
+
+    def __init__(self, error):
+        self._error = error
+
+    @contextmanager
+    def open(self, *, threads):
+        def score(item, drafts):
+            raise self._error
+
+        yield score
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (InferenceFailed("the model fails"), InferenceFailed),
+        (StorageError("the disk is full"), StorageError),
+        (OutOfMemory("one text is too much"), ClusterError),
+    ],
+)
+def test_what_an_actor_raises_ends_the_command_as_on_one_machine(place, raised, expected):
+    place.begin({}, resume=False, overwrite=False)
+    actor = ScoreItems(Failing(raised), place, threads=1)
+    (answer,) = actor({"item": [json.dumps(ITEMS[0].as_json())]})["answer"]
+    with pytest.raises(expected, match=str(raised)):
+        facts_of(json.loads(answer))
+
+
 @pytest.fixture
 def news(tmp_path, monkeypatch):
     monkeypatch.setenv("SENTIMENT_MODEL", "compact")
@@ -128,6 +167,26 @@ def test_what_cannot_be_is_said_in_one_line_and_before_a_cluster_is_asked_for(
     assert (ended, errors.count("\n")) == (code, 1)
     assert said in errors
     assert not (tmp_path / "scored.run").exists()
+
+
+def test_what_only_begins_with_the_outputs_name_is_an_input(news, tmp_path, monkeypatch, capsys):
+    said = refused(
+        *(monkeypatch, capsys, f"file://{news}", "--output", f"file://{tmp_path}/news"),
+        *("--ray", "local", "--output-format", "csv", "--prefix", "new_"),
+    )
+    assert said[0] == 3
+    assert "requirements-ray.txt" in said[1]
+
+
+@pytest.mark.parametrize("own", ["scored/part-0.csv", "scored.run/a.csv", "scored.errors.csv"])
+def test_what_the_command_writes_to_an_address_is_no_input(tmp_path, monkeypatch, capsys, own):
+    (tmp_path / own).parent.mkdir(exist_ok=True)
+    (tmp_path / own).write_text("text\nProfit rose.\n")
+    said = refused(
+        *(monkeypatch, capsys, f"file://{tmp_path}/", "--output", f"file://{tmp_path}/scored/"),
+        *("--ray", "local", "--output-format", "csv"),
+    )
+    assert said == (2, f"error: file://{tmp_path}/scored/: both input and output\n")
 
 
 def test_an_address_as_output_needs_a_cluster(news, monkeypatch, capsys):

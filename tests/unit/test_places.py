@@ -3,6 +3,7 @@
 import json
 import pickle
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -123,6 +124,30 @@ def test_a_run_of_another_input_is_not_resumed(place):
         begin(place, plan={"items": []}, resume=True)
 
 
+@pytest.mark.parametrize("name", ["run.json", "lock", "thesis.txt", ".hidden"])
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_of_the_runs_name_that_no_cluster_made_is_only_removed_when_asked(
+    place, name, resume
+):
+    other = Path(f"{output_of(place)}.run") / name
+    other.parent.mkdir()
+    other.write_text("of years")
+    with pytest.raises(OptionError, match=rf"{name}, which is not of a run on a cluster"):
+        begin(place, resume=resume)
+    assert other.read_text() == "of years"
+    begin(place, overwrite=True)
+    assert not other.exists()
+
+
+def test_what_a_run_left_that_ended_before_its_plan_was_written_is_not_in_the_way(place):
+    begin(place)
+    place.count_attempt(ITEMS[0])
+    run = Path(f"{output_of(place)}.run")
+    (run / "plan.json").rename(run / f".{uuid4().hex}")
+    assert begin(place) == {}
+    assert [path.name for path in run.iterdir()] == ["plan.json"]
+
+
 def test_what_is_overwritten_is_begun_anew(place):
     begin(place)
     do(place, ITEMS[0])
@@ -219,6 +244,17 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     place = Place.at(str(tmp_path / "file/scored"), suffix=".csv", items=3)
     with pytest.raises(StorageError, match="file"):
         begin(place)
+
+
+def test_what_cannot_be_read_is_not_said_to_be_written(place):
+    Path(f"{output_of(place)}.run").write_text("a file")
+    with pytest.raises(StorageError, match=r"scored\.run/plan\.json: cannot be read: "):
+        begin(place)
+
+
+def test_an_output_that_cannot_be_reached_is_the_storages_error():
+    with pytest.raises(StorageError, match=r"^hdfs://nobody/news: cannot be reached: .+$"):
+        begin(Place.at("hdfs://nobody/news", suffix=".csv", items=3))
 
 
 def test_an_address_that_nothing_here_knows_is_named():

@@ -1,7 +1,9 @@
 """The RayJob is one that KubeRay takes, and agrees with itself and with the project's pins."""
 
+import os
 import re
 import shlex
+import subprocess
 from copy import deepcopy
 
 import pytest
@@ -88,6 +90,29 @@ def test_a_job_that_is_tried_again_goes_on_where_it_was(job):
     assert words[:4] == ["python", "-m", "sentiment", "score"]
     assert {"--ray", "--resume"} <= set(words)
     assert job["spec"]["backoffLimit"] >= 1
+
+
+def test_the_documented_command_puts_in_the_image_and_every_bucket():
+    document = (REPOSITORY / "docs/bulk.md").read_text()
+    (command,) = re.findall(r"^(sed .*rayjob\.yaml) \| kubectl apply", document, re.MULTILINE)
+    image = f"europe-west1-docker.pkg.dev/my-project/sentiment/bulk@sha256:{'0' * 64}"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=REPOSITORY,
+        env=os.environ | {"IMAGE": image, "BUCKET": "my-bucket"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    job = next(yaml.safe_load_all(done.stdout))
+    words = shlex.split(job["spec"]["entrypoint"])
+    assert [word for word in words if word.startswith("gs://")] == [
+        "gs://my-bucket/headlines/",
+        "gs://my-bucket/scored",
+    ]
+    images = {each["spec"]["containers"][0]["image"] for each in pod_templates(job).values()}
+    assert images == {image}
+    assert "BUCKET" not in done.stdout
 
 
 def test_nobody_but_the_cluster_and_the_operator_reaches_it(objects, job):

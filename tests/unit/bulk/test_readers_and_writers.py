@@ -374,6 +374,8 @@ def test_a_folder_means_its_data_files_and_not_what_is_written(tmp_path):
         find_inputs([f"{tmp_path}/*.tsv"], **options)
     with pytest.raises(DataError, match="no such file"):
         find_inputs([f"{tmp_path}/none.csv"], **options)
+    with pytest.raises(DataError, match=r"hdfs://nobody/news\.csv: cannot be reached: "):
+        find_inputs(["hdfs://nobody/news.csv"], **options)
     with pytest.raises(OptionError, match="given twice"):
         find_inputs([f"{tmp_path}/b.csv", str(tmp_path)], **options)
     with pytest.raises(OptionError, match="--input-format"):

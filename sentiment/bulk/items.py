@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
-import pyarrow
+import pyarrow as pa
 from pyarrow import parquet
 
+from sentiment.bulk.files import InputFile
 from sentiment.errors import DataError, first_line
 
 ITEM_ROWS = 100_000
@@ -26,34 +27,6 @@ by the thousand files, as BigQuery does it, is cut well enough."""
 
 FOOTERS_AT_A_TIME = 16
 """Of large files: an object store takes its time for each, and bears many at once."""
-
-
-class Source(Protocol):
-    """What the cut must know of an input file."""
-
-    @property
-    def name(self) -> str:
-        """Path or address, the same on every machine."""
-        ...
-
-    @property
-    def format(self) -> str:
-        """`csv`, `tsv`, `jsonl` or `parquet`."""
-        ...
-
-    @property
-    def compression(self) -> str | None:
-        """`gzip`, `zstd`, or none."""
-        ...
-
-    @property
-    def size_bytes(self) -> int | None:
-        """As it lies there, compressed or not; `None` where that cannot be known."""
-        ...
-
-    def open_for_seeking(self) -> Any:
-        """Return what pyarrow reads the file from."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +57,7 @@ class Item:
 
 
 def cut_items(
-    files: Sequence[Source], *, item_rows: int = ITEM_ROWS, cut_bytes: int = CUT_BYTES
+    files: Sequence[InputFile], *, item_rows: int = ITEM_ROWS, cut_bytes: int = CUT_BYTES
 ) -> list[Item]:
     """Cut `files` into items, in the order of their rows.
 
@@ -100,7 +73,7 @@ def cut_items(
     return [replace(piece, number=number) for number, piece in enumerate(pieces)]
 
 
-def _cut(file: Source, *, item_rows: int, cut_bytes: int) -> list[Item]:
+def _cut(file: InputFile, *, item_rows: int, cut_bytes: int) -> list[Item]:
     """Return the items of a file, which have no numbers yet."""
     whole = Item(number=0, file=file.name, size_bytes=file.size_bytes)
     if file.format != "parquet" or file.compression:
@@ -113,7 +86,7 @@ def _cut(file: Source, *, item_rows: int, cut_bytes: int) -> list[Item]:
             groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
             rows = [group.num_rows for group in groups]
             sizes = [_stored_bytes(group) for group in groups]
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise DataError(f"{file.name}: not a Parquet file: {first_line(error)}") from error
     return [
         replace(

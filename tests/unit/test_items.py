@@ -1,42 +1,34 @@
 """An input is cut into items the same way each time, and without losing a row."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyarrow import parquet
+from pyarrow import fs, parquet
 
+from sentiment.bulk.files import InputFile
 from sentiment.bulk.items import Item, cut_items, row_group_ranges
 from sentiment.errors import DataError
 
 
-@dataclass(frozen=True)
-class GivenFile:
-    path: Path
-    compression: str | None = None
-
-    @property
-    def name(self):
-        return str(self.path)
-
-    @property
-    def format(self):
-        return self.path.suffix.removeprefix(".")
-
-    @property
-    def size_bytes(self):
-        return self.path.stat().st_size
-
-    def open_for_seeking(self):
-        return self.path.open("rb")
+def given_file(path, *, compression=None):
+    status = path.stat()
+    return InputFile(
+        name=str(path),
+        path=str(path),
+        format=path.suffix.removeprefix("."),
+        compression=compression,
+        size_bytes=status.st_size,
+        version=status.st_mtime_ns,
+        filesystem=fs.LocalFileSystem(),
+    )
 
 
 def parquet_file(path, *, rows, group_rows):
     parquet.write_table(pa.table({"id": range(rows)}), path, row_group_size=group_rows)
-    return GivenFile(path)
+    return given_file(path)
 
 
 @given(st.lists(st.integers(0, 50)), st.integers(1, 100))
@@ -69,16 +61,16 @@ def test_a_large_parquet_file_is_cut_between_row_groups(tmp_path):
 def test_a_small_parquet_file_is_one_item_and_need_not_be_read(tmp_path):
     small = tmp_path / "a.parquet"
     small.write_bytes(b"not looked at")
-    assert cut_items([GivenFile(small)]) == [Item(number=0, file=str(small), size_bytes=13)]
+    assert cut_items([given_file(small)]) == [Item(number=0, file=str(small), size_bytes=13)]
 
 
 def test_csv_and_what_is_compressed_is_one_item_a_file_in_their_order(tmp_path):
     names = ["b.csv", "a.jsonl"]
     for name in names:
         (tmp_path / name).write_text("text\n" * 100)
-    files = [GivenFile(tmp_path / name) for name in names]
-    packed = parquet_file(tmp_path / "c.parquet", rows=50, group_rows=10)
-    files.append(GivenFile(packed.path, compression="gzip"))
+    files = [given_file(tmp_path / name) for name in names]
+    parquet_file(tmp_path / "c.parquet", rows=50, group_rows=10)
+    files.append(given_file(tmp_path / "c.parquet", compression="gzip"))
     items = cut_items(files, item_rows=1, cut_bytes=0)
     assert [Path(each.file).name for each in items] == [*names, "c.parquet"]
     assert [each.number for each in items] == [0, 1, 2]
@@ -88,7 +80,7 @@ def test_csv_and_what_is_compressed_is_one_item_a_file_in_their_order(tmp_path):
 def test_a_broken_parquet_file_is_named(tmp_path):
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(DataError, match=r"broken\.parquet: not a Parquet file"):
-        cut_items([GivenFile(tmp_path / "broken.parquet")], cut_bytes=0)
+        cut_items([given_file(tmp_path / "broken.parquet")], cut_bytes=0)
 
 
 @given(

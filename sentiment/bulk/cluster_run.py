@@ -28,13 +28,14 @@ from sentiment.bulk.inputs import (
 )
 from sentiment.bulk.items import CUT_BYTES, ITEM_ROWS, Item, cut_items
 from sentiment.bulk.joining import Rules
+from sentiment.bulk.keys import check_columns
 from sentiment.bulk.parts import ScoreRows
 from sentiment.bulk.places import Facts, Place
 from sentiment.bulk.progress import SCORING, Progress
 from sentiment.bulk.report import check_report, write_report
 from sentiment.bulk.run import Job, model_record, rows_record
 from sentiment.bulk.summary import Speed, Summary
-from sentiment.bulk.tally import Tally, check_columns
+from sentiment.bulk.tally import Tally
 from sentiment.errors import ClusterError, OptionError
 from sentiment.models import COMPACT_FOLDER, ModelFiles, resolve_model
 from sentiment.settings import Settings

@@ -30,13 +30,14 @@ from sentiment.bulk.joining import (
     failure,
 )
 from sentiment.bulk.journal import Journal
+from sentiment.bulk.keys import check_columns
 from sentiment.bulk.outputs import open_writer
 from sentiment.bulk.progress import SCORING, WRITING, Progress
 from sentiment.bulk.report import check_report, write_report
 from sentiment.bulk.run_folder import JOURNAL, RunFolder, opened_run, put
 from sentiment.bulk.scoring import Scorer
 from sentiment.bulk.summary import Speed, Summary
-from sentiment.bulk.tally import Tally, check_columns
+from sentiment.bulk.tally import Tally
 from sentiment.bulk.windows import WINDOW_CHARS, WINDOW_ROWS, Window, windows
 from sentiment.errors import DataError
 from sentiment.models import ModelFiles

@@ -5,24 +5,19 @@ and the next begins: a run that was interrupted and resumed comes to the same di
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from sentiment.bulk.keys import days_of, plain, tickers_of
 from sentiment.bulk.summary import SCORE_BINS, Group, Grouping, LabelFigures, Speed, Summary
 from sentiment.documents import NEGATIVE, POSITIVE
-from sentiment.errors import DataError, first_line
 from sentiment.predictions import Probabilities
 
 MAX_GROUPS = 100_000
 """Days or tickers that are told apart; rows of any that come later are summed up together."""
-
-NAME_CHARACTERS = 100
-"""Of a ticker that are kept: tickers that differ only behind them are one."""
 
 ONE = 2**30
 """A probability of 1 as an integer: a sum of eight billion fits in 64 bits, and the error of a
@@ -31,37 +26,7 @@ probability, 2**-31, is far below that of single precision."""
 SLICE_ROWS = 2**20
 """Rows summed up at once: few enough for `np.bincount`, whose weights are doubles, to be exact."""
 
-DAY_CHARACTERS = len("2026-11-21T")
-
-EPOCH = date(1970, 1, 1).toordinal()
-
 Integers = npt.NDArray[np.int64]
-
-
-def check_columns(
-    schema: pa.Schema, *, date_column: str | None = None, ticker_column: str | None = None
-) -> None:
-    """Find out, before anything is scored, whether rows can be grouped by these columns.
-
-    Raises:
-        DataError: one is not there, or holds neither dates nor tickers.
-    """
-    for option, column, keys in (
-        ("--date-column", date_column, _days),
-        ("--ticker-column", ticker_column, _tickers),
-    ):
-        if column is None:
-            continue
-        if len(schema.get_all_field_indices(column)) != 1:
-            there = ", ".join(map(repr, schema.names))
-            shown = there if len(there) <= 300 else f"{there[:297]}..."
-            raise DataError(f"expected one column named {column!r} ({option}); there are {shown}")
-        kind = schema.field(column).type
-        try:
-            # One row, because of none a time zone that is not known is not looked up.
-            keys(_plain(pa.nulls(1, kind)))
-        except DataError as error:
-            raise DataError(f"column {column!r} ({option}): {error}") from error
 
 
 class Tally:
@@ -89,9 +54,9 @@ class Tally:
         self._probability_sums = np.zeros(len(labels), np.int64)
         self._score_sum = 0
         self._score_bins = np.zeros(SCORE_BINS, np.int64)
-        self._days = None if date_column is None else _Sums(date_column, _days, len(labels))
+        self._days = None if date_column is None else _Sums(date_column, days_of, len(labels))
         self._tickers = (
-            None if ticker_column is None else _Sums(ticker_column, _tickers, len(labels))
+            None if ticker_column is None else _Sums(ticker_column, tickers_of, len(labels))
         )
 
     def add(
@@ -139,7 +104,7 @@ class Tally:
             else np.zeros(len(given), np.int64)
         )
         for sums in filter(None, (self._days, self._tickers)):
-            column = _plain(rows.column(rows.schema.get_field_index(sums.column)))
+            column = plain(rows.column(rows.schema.get_field_index(sums.column)))
             sums.add(column.filter(pa.array(scored)), best=best, nets=nets)
 
     def as_json(self) -> dict[str, Any]:
@@ -233,7 +198,7 @@ class _Sums:
         self._nets = np.zeros(1, np.int64)
 
     def add(self, values: pa.Array, *, best: Integers, nets: Integers) -> None:
-        """Add rows: their values in the column, `_plain`; labels; net sentiment in `ONE`s."""
+        """Add rows: their values in the column, `plain`; labels; net sentiment in `ONE`s."""
         keys = self._keys(values).dictionary_encode()
         named = np.asarray(keys.is_valid())
         self.nameless_rows += int(len(named) - named.sum())
@@ -291,81 +256,3 @@ class _Sums:
             )
             for place, name in enumerate(("", *self._places))
         ]
-
-
-def _days(values: pa.Array) -> pa.Array:
-    """Return the day of each value as ISO text, null where there is none that can be read.
-
-    A timestamp is of the day that it is in its own time zone, text of the day that it names.
-
-    Raises:
-        DataError: the column holds something else.
-    """
-    kind = values.type
-    if pa.types.is_null(kind):
-        return pa.nulls(len(values), pa.string())
-    if pa.types.is_string(kind):
-        return _days_of_text(values)
-    if pa.types.is_timestamp(kind) and kind.tz is not None:
-        try:
-            values = pc.local_timestamp(values)
-        except pa.ArrowInvalid as error:
-            raise DataError(first_line(error)) from error
-    elif not pa.types.is_temporal(kind) or pa.types.is_time(kind) or pa.types.is_duration(kind):
-        raise DataError(f"expected dates, timestamps or text in ISO 8601, it is of type {kind}")
-    keys = values.cast(pa.date32(), safe=False).dictionary_encode()
-    numbers = keys.dictionary.cast(pa.int32()).to_pylist()
-    return pa.array([_day_of_number(number) for number in numbers], pa.string()).take(keys.indices)
-
-
-def _day_of_number(number: int) -> str | None:
-    """Return the day so many after 1970-01-01; none outside of the calendar's years 1 to 9999."""
-    try:
-        return date.fromordinal(EPOCH + number).isoformat()
-    except (ValueError, OverflowError):
-        return None
-
-
-def _days_of_text(values: pa.Array) -> pa.Array:
-    # Of a million rows there are but some hundred different days to read.
-    keys = pc.utf8_slice_codeunits(values, 0, DAY_CHARACTERS).dictionary_encode()
-    days = [_day_of_text(text) for text in keys.dictionary.to_pylist()]
-    return pa.array(days, pa.string()).take(keys.indices)
-
-
-def _day_of_text(text: str) -> str | None:
-    try:
-        return date.fromisoformat(text.replace("T", " ").split(" ")[0]).isoformat()
-    except ValueError:
-        return None
-
-
-def _tickers(values: pa.Array) -> pa.Array:
-    """Return each value as text, trimmed and cut; null where nothing is left.
-
-    Raises:
-        DataError: the column holds something else than text or integers.
-    """
-    kind = values.type
-    if pa.types.is_null(kind):
-        return pa.nulls(len(values), pa.string())
-    if not pa.types.is_string(kind) and not pa.types.is_integer(kind):
-        raise DataError(f"expected text or integers, it is of type {kind}")
-    names = pc.utf8_slice_codeunits(
-        pc.utf8_trim_whitespace(values.cast(pa.string())), 0, NAME_CHARACTERS
-    )
-    return pc.if_else(pc.equal(names, ""), pa.scalar(None, pa.string()), names)
-
-
-def _plain(values: pa.Array) -> pa.Array:
-    """Return text of any representation as plain text, and anything else as it is.
-
-    Of a string view Arrow knows hardly any function.
-    """
-    kind = values.type
-    if pa.types.is_dictionary(kind):
-        values = values.dictionary_decode()
-        kind = values.type
-    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return values.cast(pa.string())
-    return values

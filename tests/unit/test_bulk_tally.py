@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentiment.bulk import tally as tally_module
+from sentiment.bulk.keys import NAME_CHARACTERS, check_columns
 from sentiment.bulk.periods import periods
 from sentiment.bulk.summary import Group, Speed, duration, print_summary
-from sentiment.bulk.tally import NAME_CHARACTERS, Tally, check_columns
+from sentiment.bulk.tally import Tally
 from sentiment.errors import DataError
 from sentiment.predictions import LABELS
 

@@ -141,6 +141,7 @@ LAYERS = {
         "training.recalibration",
         "bulk.__init__",
         "bulk.summary",
+        "bulk.keys",
         "bulk.tally",
         "bulk.progress",
         "bulk.periods",

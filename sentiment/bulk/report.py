@@ -9,6 +9,7 @@ from sentiment.bulk.periods import periods
 from sentiment.bulk.report_page import Shown, page
 from sentiment.bulk.summary import Summary
 from sentiment.errors import LibraryError, OptionError, StorageError
+from sentiment.storage import flush, storage_errors
 
 FILES = {"report.md", "labels.png", "scores.png", "days.png", "tickers.png"}
 """What may be lost with the report that is replaced."""
@@ -55,7 +56,7 @@ def write_report(folder: Path, summary: Summary, *, title: str, model: str) -> N
     check_report(folder)
     place = Path(os.path.realpath(folder))
     writing, aside = (place.with_name(f".{place.name}.{each}") for each in ("writing", "replaced"))
-    try:
+    with storage_errors(folder):
         _restore(place, aside)
         shutil.rmtree(writing, ignore_errors=True)
         try:
@@ -67,9 +68,6 @@ def write_report(folder: Path, summary: Summary, *, title: str, model: str) -> N
         finally:
             _restore(place, aside)
             shutil.rmtree(writing, ignore_errors=True)
-    except OSError as error:
-        file = error.filename2 or error.filename or folder
-        raise StorageError(f"{file}: cannot be written: {error.strerror or error}") from error
 
 
 def _write(folder: Path, summary: Summary, *, title: str, model: str) -> None:
@@ -90,7 +88,7 @@ def _write(folder: Path, summary: Summary, *, title: str, model: str) -> None:
     text = page(summary, shown, plots, title=title, model=model)
     (folder / "report.md").write_text(text, encoding="utf-8")
     for path in (*folder.iterdir(), folder):
-        _flush(path)
+        flush(path)
 
 
 def _restore(place: Path, aside: Path) -> None:
@@ -107,11 +105,3 @@ def _check_replaceable(folder: Path) -> None:
                 f"{folder} holds {entry.name}, which is no part of a report and would be lost; "
                 "move it away or choose another --report"
             )
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -37,10 +37,8 @@ class Journal:
         """Take over an open file; `open` is the usual way in."""
         self.labels = labels
         """How many the model has."""
-        self.windows = 0
-        """How many are finished."""
         self.rows = 0
-        """Of these windows."""
+        """Of all windows that are finished."""
         self.texts = 0
         self.computed = 0
         """How many of the texts were not the same as another."""
@@ -120,7 +118,6 @@ class Journal:
             yield rows, Scores(probabilities, truncated, computed)
 
     def _count(self, rows: int, scores: Scores) -> None:
-        self.windows += 1
         self.rows += rows
         self.texts += len(scores.truncated)
         self.computed += scores.computed
